@@ -1,0 +1,63 @@
+"""The engine of either database, and the migrations that bring it up to date."""
+
+import asyncio
+from pathlib import Path
+from sqlite3 import Connection as SQLiteConnection
+from typing import Any
+
+from advanced_alchemy.alembic.commands import AlembicCommands
+from advanced_alchemy.extensions.litestar import (
+    AlembicAsyncConfig,
+    AsyncSessionConfig,
+    EngineConfig,
+    SQLAlchemyAsyncConfig,
+)
+from sqlalchemy import event, make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+SQLITE_PRAGMAS = {
+    "journal_mode": "WAL",  # readers do not wait for the writer
+    "synchronous": "NORMAL",  # with WAL a killed process loses nothing; only a power cut may lose the last commits
+    "foreign_keys": "ON",
+    "busy_timeout": "5000",
+    "temp_store": "MEMORY",
+}
+
+
+def configure(url: str) -> SQLAlchemyAsyncConfig:
+    """What the Litestar plugin, the command line and the journal share: one engine and its session maker."""
+    return SQLAlchemyAsyncConfig(
+        connection_string=url,
+        create_engine_callable=create_engine,
+        engine_config=EngineConfig() if is_sqlite(url) else EngineConfig(pool_size=15, max_overflow=25, pool_timeout=10),
+        session_config=AsyncSessionConfig(expire_on_commit=False),
+        alembic_config=AlembicAsyncConfig(script_location=str(MIGRATIONS), version_table_name="alembic_version"),
+        create_all=False,
+    )
+
+
+def is_sqlite(url: str) -> bool:
+    return make_url(url).get_backend_name() == "sqlite"
+
+
+def create_engine(url: str, **options: Any) -> AsyncEngine:
+    if not is_sqlite(url):
+        return create_async_engine(url, **options)
+    if database := make_url(url).database:
+        Path(database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_async_engine(url, **options)
+    event.listen(engine.sync_engine, "connect", set_pragmas)
+    return engine
+
+
+def set_pragmas(connection: SQLiteConnection, _record: object) -> None:
+    cursor = connection.cursor()
+    for name, value in SQLITE_PRAGMAS.items():
+        cursor.execute(f"PRAGMA {name}={value}")
+    cursor.close()
+
+
+async def migrate(config: SQLAlchemyAsyncConfig) -> None:
+    """Brings the database up to date. Alembic is synchronous and starts a loop of its own, so it gets a thread."""
+    await asyncio.to_thread(AlembicCommands(config).upgrade)

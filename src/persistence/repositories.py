@@ -1,0 +1,116 @@
+"""What is asked of the database, by name."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+from advanced_alchemy.repository import SQLAlchemyAsyncRepository
+from sqlalchemy import delete, func, select, update
+
+from .tables import Conversation, EventRow, Message, Run
+
+
+class Conversations(SQLAlchemyAsyncRepository[Conversation]):
+    model_type = Conversation
+
+    async def find(self, id: UUID) -> Conversation | None:
+        return await self.get_one_or_none(Conversation.id == id, Conversation.deleted_at.is_(None))
+
+    async def newest(self, limit: int, before: datetime | None = None) -> Sequence[Conversation]:
+        query = select(Conversation).where(Conversation.deleted_at.is_(None))
+        if before is not None:
+            query = query.where(Conversation.active_at < before)
+        return (await self.session.scalars(query.order_by(Conversation.active_at.desc()).limit(limit))).all()
+
+    async def rename(self, id: UUID, title: str) -> bool:
+        return await self._change(id, Conversation.deleted_at.is_(None), title=title)
+
+    async def discard(self, id: UUID) -> bool:
+        return await self._change(id, Conversation.deleted_at.is_(None), deleted_at=datetime.now(UTC))
+
+    async def restore(self, id: UUID) -> bool:
+        return await self._change(id, Conversation.deleted_at.is_not(None), deleted_at=None)
+
+    async def purge(self, discarded_before: datetime) -> int:
+        result = await self.session.execute(
+            delete(Conversation).where(Conversation.deleted_at < discarded_before).returning(Conversation.id)
+        )
+        return len(result.all())
+
+    async def _change(self, id: UUID, state: object, **values: object) -> bool:
+        result = await self.session.execute(
+            update(Conversation).where(Conversation.id == id, state).values(**values).returning(Conversation.id)  # type: ignore[arg-type]
+        )
+        return result.first() is not None
+
+
+class Messages(SQLAlchemyAsyncRepository[Message]):
+    model_type = Message
+
+    async def of_conversation(
+        self, conversation_id: UUID, *, limit: int, before: UUID | None = None, until: UUID | None = None
+    ) -> list[Message]:
+        """The newest `limit` messages, oldest first, before one or up to and with one."""
+        query = select(Message).where(Message.conversation_id == conversation_id)
+        if before is not None:
+            query = query.where(Message.id < before)
+        if until is not None:
+            query = query.where(Message.id <= until)
+        rows = await self.session.scalars(query.order_by(Message.id.desc()).limit(limit))
+        return list(reversed(rows.all()))
+
+
+class Runs(SQLAlchemyAsyncRepository[Run]):
+    model_type = Run
+
+    async def find(self, id: UUID) -> Run | None:
+        """A run, unless its conversation was deleted."""
+        query = select(Run).join(Conversation, Conversation.id == Run.conversation_id)
+        return (await self.session.scalars(query.where(Run.id == id, Conversation.deleted_at.is_(None)))).one_or_none()
+
+    async def running_in(self, conversation_id: UUID) -> Run | None:
+        query = select(Run).where(Run.conversation_id == conversation_id, Run.status == "running")
+        return (await self.session.scalars(query)).one_or_none()
+
+    async def unfinished(self) -> Sequence[Run]:
+        return (await self.session.scalars(select(Run).where(Run.status == "running").order_by(Run.id))).all()
+
+    async def of_messages(self, message_ids: Sequence[UUID]) -> dict[UUID, Run]:
+        """The runs that wrote these messages, by message."""
+        rows = await self.session.scalars(select(Run).where(Run.message_id.in_(message_ids)))
+        return {run.message_id: run for run in rows}
+
+
+class Events(SQLAlchemyAsyncRepository[EventRow]):
+    """The log. Payloads are the events' JSON."""
+
+    model_type = EventRow
+
+    async def after(self, run_id: UUID, seq: int, limit: int) -> list[tuple[int, str]]:
+        query = (
+            select(EventRow.seq, EventRow.payload)
+            .where(EventRow.run_id == run_id, EventRow.seq > seq)
+            .order_by(EventRow.seq)
+            .limit(limit)
+        )
+        return [(row.seq, row.payload) for row in await self.session.execute(query)]
+
+    async def head(self, run_id: UUID) -> int:
+        """The `seq` of the last event, 0 before the first."""
+        return await self.session.scalar(select(func.max(EventRow.seq)).where(EventRow.run_id == run_id)) or 0
+
+    async def has_ended(self, run_id: UUID) -> bool:
+        query = select(EventRow.seq).where(EventRow.run_id == run_id, EventRow.type == "complete")
+        return await self.session.scalar(query) is not None
+
+    async def history(self, run_ids: Sequence[UUID]) -> dict[UUID, list[str]]:
+        """Payloads of everything but the chunks: what finished messages show, without reading their text twice."""
+        query = (
+            select(EventRow.run_id, EventRow.payload)
+            .where(EventRow.run_id.in_(run_ids), EventRow.type != "agent_chunk")
+            .order_by(EventRow.run_id, EventRow.seq)
+        )
+        found: dict[UUID, list[str]] = {run_id: [] for run_id in run_ids}
+        for row in await self.session.execute(query):
+            found[row.run_id].append(row.payload)
+        return found

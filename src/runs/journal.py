@@ -1,0 +1,429 @@
+"""The log of every run: append, commit, publish, follow.
+
+Saved before seen: events go to the process's one writer, which commits what has gathered for all runs in one
+transaction and only then hands it to those who follow.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime
+from typing import NamedTuple
+from uuid import UUID
+
+import msgspec
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ..agents.events import (
+    AgentChunk,
+    AgentComplete,
+    Complete,
+    Event,
+    Interaction,
+    decode,
+    encode,
+    type_of,
+)
+from ..errors import StorageUnavailable
+from ..persistence.repositories import Events
+from ..persistence.statements import ADD_EVENT, Row, Write
+from ..persistence.writer import Writer, is_passing
+
+log = logging.getLogger(__name__)
+
+SHORTEST_WINDOW, LONGEST_WINDOW = 0.010, 0.033  # seconds between two commits under load
+COMMIT_SHARE = 0.1  # of the time may go into commits before the window grows
+PENDING_LIMIT = 8 * 2**20  # characters that wait for the database before the runs have to wait too
+BACKLOG_LIMIT = 256  # batches that a slow follower may have in memory; it then reads on from the log
+PAGE = 1000  # events read from the log at once
+
+Sessions = Callable[[], AbstractAsyncContextManager[AsyncSession]]
+
+
+class Recorded(NamedTuple):
+    """A committed event, and its JSON as it goes over every wire."""
+
+    event: Event
+    payload: bytes
+
+
+class Pending:
+    """What waits to be committed together for one run."""
+
+    __slots__ = ("done", "events", "more", "texts")
+
+    def __init__(self, events: list[Event], more: Write, done: asyncio.Future[None] | None) -> None:
+        self.events = events
+        self.texts: list[str] = []  # what came for the chunk that is the only event here
+        self.more = more
+        self.done = done
+
+
+class Follower:
+    """One reader's place in a run: what was published for it and not yet taken."""
+
+    __slots__ = ("batches", "lagging", "lost", "waiter")
+
+    def __init__(self) -> None:
+        self.batches: deque[list[Recorded]] = deque()
+        self.lagging = False
+        self.lost = False
+        self.waiter: asyncio.Future[None] | None = None
+
+    def give(self, batch: list[Recorded]) -> None:
+        if len(self.batches) >= BACKLOG_LIMIT:
+            self.batches.clear()
+            self.lagging = True
+        self.batches.append(batch)
+        self.wake()
+
+    def lose(self) -> None:
+        self.lost = True
+        self.wake()
+
+    def wake(self) -> None:
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
+
+    async def wait(self, seconds: float) -> None:
+        """Until something was given or lost, or for so long."""
+        if self.batches or self.lost:
+            return
+        loop = asyncio.get_running_loop()
+        self.waiter = loop.create_future()
+        alarm = loop.call_later(seconds, self.wake)
+        try:
+            await self.waiter
+        finally:
+            alarm.cancel()
+
+    def take(self) -> list[Recorded]:
+        """Everything that was given, as one batch."""
+        if len(self.batches) == 1:
+            return self.batches.popleft()
+        taken = [record for batch in self.batches for record in batch]
+        self.batches.clear()
+        return taken
+
+
+class Log:
+    """What this process knows of a run that is written or followed here."""
+
+    __slots__ = ("followers", "head", "lost", "next_seq", "open_chunk")
+
+    def __init__(self) -> None:
+        self.next_seq: int | None = None  # None: the run is not written by this process
+        self.head: int | None = None  # last committed seq, where known
+        self.open_chunk: Pending | None = None
+        self.followers: set[Follower] = set()
+        self.lost = False
+
+
+class Journal:
+    def __init__(self, writer: Writer, sessions: Sessions) -> None:
+        self._writer = writer
+        self._sessions = sessions
+        self._logs: dict[UUID, Log] = {}
+        self._pending: list[tuple[UUID, Pending]] = []
+        self._pending_size = 0
+        self._work = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._next_commit = 0.0  # loop time
+        self._closing = False
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[None]:
+        """While this is entered the writer works; what was appended before the end is committed."""
+        task = asyncio.create_task(self._write(), name="journal")
+        try:
+            yield
+        finally:
+            self._closing = True
+            self._work.set()
+            await task
+            await self._writer.close()
+
+    # Writing
+
+    def open(self, run_id: UUID, head: int = 0) -> None:
+        """From now on this process writes the run's events, on from `head`."""
+        log = self._log(run_id)
+        log.next_seq, log.head, log.lost = head + 1, head, False
+
+    async def append(self, run_id: UUID, event: Event) -> Event:
+        """Gives an event to the writer, and back as it was stamped.
+
+        Waits only when the database is so far behind that memory has to be saved.
+
+        Raises StorageUnavailable when the database has stayed away and this run's events were lost.
+        """
+        if not self._room.is_set():
+            await self._room.wait()
+        log = self._written(run_id)
+        self._pending_size += size_of(event)
+        if self._pending_size > PENDING_LIMIT:
+            self._room.clear()
+        if isinstance(event, AgentChunk):
+            if (open_chunk := log.open_chunk) is not None:
+                chunk = open_chunk.events[0]
+                if isinstance(chunk, AgentChunk) and chunk.turn == event.turn:
+                    open_chunk.texts.append(event.text)
+                    return event
+            log.open_chunk = pending = self._add(run_id, log, [event], {}, None)
+        else:
+            log.open_chunk = None
+            pending = self._add(run_id, log, [event], {}, None)
+        return pending.events[0]
+
+    async def commit(self, run_id: UUID, events: list[Event], more: Write) -> None:
+        """Events and other rows that stand or fall together; returns when they are saved.
+
+        Raises StorageUnavailable, or what the database refused the rows for.
+        """
+        log = self._written(run_id)
+        log.open_chunk = None
+        done = asyncio.get_running_loop().create_future()
+        self._add(run_id, log, events, more, done)
+        await done
+
+    def _add(
+        self, run_id: UUID, log: Log, events: list[Event], more: Write, done: asyncio.Future[None] | None
+    ) -> Pending:
+        assert log.next_seq is not None
+        at = now()
+        stamped: list[Event] = [
+            msgspec.structs.replace(event, run_id=run_id, seq=seq, at=at)
+            for seq, event in enumerate(events, log.next_seq)
+        ]
+        log.next_seq += len(events)
+        pending = Pending(stamped, more, done)
+        self._pending.append((run_id, pending))
+        self._work.set()
+        return pending
+
+    def _written(self, run_id: UUID) -> Log:
+        log = self._logs.get(run_id)
+        if log is None or log.lost:
+            raise StorageUnavailable
+        if log.next_seq is None:
+            raise RuntimeError(f"run {run_id} is not written by this process")
+        return log
+
+    async def _write(self) -> None:
+        """The one writer: commits at once when it was idle, and under load in short windows."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._work.wait()
+            if self._closing and not self._pending:
+                return
+            if (early := self._next_commit - loop.time()) > 0:
+                await asyncio.sleep(early)
+            batch = self._take()
+            started = loop.time()
+            try:
+                recorded = [seal(pending) for _, pending in batch]
+                refusals = await self._writer.commit(
+                    [to_write(records, pending.more) for records, (_, pending) in zip(recorded, batch, strict=True)]
+                )
+            except StorageUnavailable as failure:
+                self._lose(batch, failure)
+                continue
+            except Exception as failure:  # the one writer must not die of one run's data
+                log.exception("A commit failed")
+                self._lose(batch, StorageUnavailable(f"What was written could not be saved ({failure})."))
+                continue
+            finished = loop.time()
+            window = (finished - started) / COMMIT_SHARE
+            self._next_commit = finished + min(max(window, SHORTEST_WINDOW), LONGEST_WINDOW)
+            self._publish(batch, recorded, refusals)
+
+    def _take(self) -> list[tuple[UUID, Pending]]:
+        batch, self._pending = self._pending, []
+        self._pending_size = 0
+        if not self._closing:
+            self._work.clear()
+        self._room.set()
+        for run_id, _ in batch:
+            if log := self._logs.get(run_id):
+                log.open_chunk = None
+        return batch
+
+    def _publish(
+        self,
+        batch: list[tuple[UUID, Pending]],
+        recorded: list[list[Recorded]],
+        refusals: Sequence[SQLAlchemyError | None],
+    ) -> None:
+        gathered: dict[UUID, list[Recorded]] = {}
+        for (run_id, pending), records, refusal in zip(batch, recorded, refusals, strict=True):
+            if refusal is None:
+                gathered.setdefault(run_id, []).extend(records)
+                if pending.done is not None and not pending.done.done():
+                    pending.done.set_result(None)
+            else:
+                self._refuse(run_id, pending, refusal)
+        for run_id, records in gathered.items():
+            run_log = self._logs.get(run_id)
+            if run_log is None or not records:
+                continue
+            run_log.head = records[-1].event.seq
+            for follower in run_log.followers:
+                follower.give(records)
+            if isinstance(records[-1].event, Complete):
+                run_log.next_seq = None
+                self._forget(run_id, run_log)
+
+    def _refuse(self, run_id: UUID, pending: Pending, refusal: SQLAlchemyError) -> None:
+        """The database keeps a rule that this write breaks: nothing after it can be right for this run."""
+        if pending.done is not None and not pending.done.done():
+            pending.done.set_exception(refusal)
+        else:
+            log.error("The database refused events of run %s: %s", run_id, refusal)
+        self._lose_run(run_id)
+
+    def _lose(self, batch: list[tuple[UUID, Pending]], failure: StorageUnavailable) -> None:
+        """The database stayed away: whoever waits is told, and memory is given back."""
+        log.error("The database stayed away; the runs under way end here")
+        for run_id, pending in [*batch, *self._take()]:
+            if pending.done is not None and not pending.done.done():
+                pending.done.set_exception(failure)
+            self._lose_run(run_id)
+
+    def _lose_run(self, run_id: UUID) -> None:
+        if run_log := self._logs.get(run_id):
+            run_log.lost = True
+            run_log.next_seq = run_log.head = None
+            for follower in run_log.followers:
+                follower.lose()
+            self._forget(run_id, run_log)
+
+    # Reading
+
+    async def follow(
+        self, run_id: UUID, after: int = 0, heartbeat: float = 15.0
+    ) -> AsyncGenerator[list[Recorded], None]:
+        """The run's events after a cursor, in batches, until it is complete: contiguous, none missing, none twice.
+
+        Whatever came while the caller was busy is one batch; an empty one tells of `heartbeat` seconds of silence.
+
+        Raises StorageUnavailable when the database is away and has taken this run's end with it.
+        """
+        run_log = self._log(run_id)
+        follower = Follower()
+        run_log.followers.add(follower)
+        try:
+            up_to_date = run_log.next_seq is not None and run_log.head is not None and run_log.head <= after
+            while True:
+                if not up_to_date:
+                    # Asked before reading: an end that comes later is published to this follower.
+                    ended = run_log.next_seq is None and await self._has_ended(run_id)
+                    async for batch in self.read(run_id, after):
+                        yield batch
+                        after = batch[-1].event.seq
+                        if isinstance(batch[-1].event, Complete):
+                            return
+                    if ended:
+                        return
+                    up_to_date = True
+                await follower.wait(heartbeat)
+                if follower.lost:
+                    raise StorageUnavailable
+                batch = follower.take()
+                if not batch:
+                    yield batch
+                    continue
+                if follower.lagging or batch[0].event.seq > after + 1:
+                    follower.lagging = up_to_date = False
+                    continue
+                if batch[0].event.seq <= after:
+                    batch = [record for record in batch if record.event.seq > after]
+                    if not batch:
+                        continue
+                yield batch
+                after = batch[-1].event.seq
+                if isinstance(batch[-1].event, Complete):
+                    return
+        finally:
+            run_log.followers.discard(follower)
+            self._forget(run_id, run_log)
+
+    async def read(self, run_id: UUID, after: int = 0) -> AsyncIterator[list[Recorded]]:
+        """What is saved now after a cursor, in batches."""
+        while True:
+            try:
+                async with self._sessions() as session:
+                    rows = await Events(session=session).after(run_id, after, PAGE)
+            except (SQLAlchemyError, OSError) as failure:
+                if is_passing(failure):
+                    raise StorageUnavailable from failure
+                raise
+            if rows:
+                yield [Recorded(decode(payload), payload.encode()) for _, payload in rows]
+                after = rows[-1][0]
+            if len(rows) < PAGE:
+                return
+
+    async def head(self, run_id: UUID) -> int:
+        """The `seq` of the run's last saved event."""
+        if (run_log := self._logs.get(run_id)) and run_log.head is not None:
+            return run_log.head
+        async with self._sessions() as session:
+            return await Events(session=session).head(run_id)
+
+    async def _has_ended(self, run_id: UUID) -> bool:
+        async with self._sessions() as session:
+            return await Events(session=session).has_ended(run_id)
+
+    def _log(self, run_id: UUID) -> Log:
+        return self._logs.setdefault(run_id, Log())
+
+    def _forget(self, run_id: UUID, run_log: Log) -> None:
+        if not run_log.followers and run_log.next_seq is None and self._logs.get(run_id) is run_log:
+            del self._logs[run_id]
+
+
+def seal(pending: Pending) -> list[Recorded]:
+    """The events as they are written down; the text that gathered for an open chunk joins it."""
+    if pending.texts:
+        chunk = pending.events[0]
+        assert isinstance(chunk, AgentChunk)
+        pending.events[0] = msgspec.structs.replace(chunk, text=chunk.text + "".join(pending.texts))
+    return [Recorded(event, encode(event)) for event in pending.events]
+
+
+def size_of(event: Event) -> int:
+    """Characters, roughly, that an event keeps in memory."""
+    match event:
+        case AgentChunk():
+            return len(event.text)
+        case AgentComplete() | Interaction():
+            return len(event.content) + 200
+        case _:
+            return 200
+
+
+def to_write(records: list[Recorded], more: Write) -> Write:
+    if not records:
+        return more
+    return {**more, ADD_EVENT: [to_row(record) for record in records]}
+
+
+def to_row(record: Recorded) -> Row:
+    event = record.event
+    return {
+        "run_id": event.run_id,
+        "seq": event.seq,
+        "type": type_of(event),
+        "turn": getattr(event, "turn", None),
+        "payload": record.payload.decode(),
+    }
+
+
+def now() -> datetime:
+    """UTC to the millisecond, as events carry it."""
+    moment = datetime.now(UTC)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)

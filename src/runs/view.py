@@ -1,0 +1,160 @@
+"""What a page shows of a run: the fold of its events.
+
+The live page, the reloaded page, the replies of the JSON surface and the runner's own bookkeeping are all this one fold.
+A run whose chunks are left out folds to the same view, because `agent_complete` carries the turn's whole text.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from ..agents.events import (
+    AgentChunk,
+    AgentComplete,
+    AgentStart,
+    CodeChange,
+    Complete,
+    Error,
+    Event,
+    Interaction,
+    Progress,
+    Start,
+    Usage,
+)
+
+Status = Literal["running", "complete", "failed", "cancelled"]
+
+
+@dataclass(slots=True)
+class Turn:
+    """One agent's turn. `texts` are its pieces in order; joining is left to whoever needs the whole."""
+
+    number: int
+    agent: str
+    role: str
+    task: str
+    lane: Literal["answer", "support"]
+    parent: int | None
+    started_at: datetime
+    texts: list[str] = field(default_factory=list)
+    interactions: list[Interaction] = field(default_factory=list)
+    open: bool = True
+    finish_reason: str | None = None
+    duration_ms: int | None = None
+    usage: Usage | None = None
+
+    @property
+    def text(self) -> str:
+        if len(self.texts) > 1:
+            self.texts = ["".join(self.texts)]
+        return self.texts[0] if self.texts else ""
+
+    @property
+    def state(self) -> Literal["thinking", "writing", "done", "stopped", "failed"]:
+        if self.open:
+            return "writing" if self.texts else "thinking"
+        match self.finish_reason:
+            case "cancelled":
+                return "stopped"
+            case "error":
+                return "failed"
+            case _:
+                return "done"
+
+
+@dataclass(slots=True)
+class RunView:
+    run_id: UUID
+    message_id: UUID
+    seq: int = 0
+    status: Status = "running"
+    team: str = ""
+    model: str = ""
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    turns: dict[int, Turn] = field(default_factory=dict)
+    progress: Progress | None = None
+    code_changes: list[CodeChange] = field(default_factory=list)
+    error: Error | None = None
+    usage: Usage | None = None
+
+    def apply(self, event: Event) -> None:
+        self.seq = event.seq
+        match event:
+            case Start():
+                self.team, self.model, self.started_at = event.team, event.model, event.at
+            case AgentStart():
+                # A further attempt makes what the turn wrote before void.
+                self.turns[event.turn] = Turn(
+                    number=event.turn,
+                    agent=event.agent or "",
+                    role=event.role,
+                    task=event.task,
+                    lane=event.lane,
+                    parent=event.parent,
+                    started_at=event.at,
+                )
+            case AgentChunk():
+                self.turns[event.turn].texts.append(event.text)
+            case AgentComplete():
+                turn = self.turns[event.turn]
+                turn.open = False
+                turn.texts = [event.content] if event.content else []
+                turn.finish_reason, turn.duration_ms, turn.usage = event.finish_reason, event.duration_ms, event.usage
+            case Interaction():
+                self.turns[event.turn].interactions.append(event)
+            case Progress():
+                self.progress = event
+            case CodeChange():
+                self.code_changes.append(event)
+            case Error():
+                self.error = event
+            case Complete():
+                self.status, self.ended_at, self.usage = event.status, event.at, event.usage
+
+    @property
+    def running(self) -> bool:
+        return self.status == "running"
+
+    @property
+    def active(self) -> Turn | None:
+        """The turn at work that started last."""
+        return next((turn for turn in reversed(self.turns.values()) if turn.open), None)
+
+    @property
+    def answer(self) -> Turn | None:
+        """The turn whose text is the reply."""
+        return next((turn for turn in reversed(self.turns.values()) if turn.lane == "answer"), None)
+
+    @property
+    def content(self) -> str:
+        return self.answer.text if self.answer else ""
+
+    @property
+    def total_usage(self) -> Usage | None:
+        usages = [turn.usage for turn in self.turns.values() if turn.usage]
+        return sum(usages[1:], usages[0]) if usages else None
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds from start to end, once it has ended."""
+        if self.started_at is None or self.ended_at is None:
+            return None
+        return (self.ended_at - self.started_at).total_seconds()
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """As the model counts tokens, over the time that agents worked."""
+        worked = sum(turn.duration_ms or 0 for turn in self.turns.values()) / 1000
+        if not self.usage or not self.usage.output_tokens or not worked:
+            return None
+        return self.usage.output_tokens / worked
+
+
+def fold(run_id: UUID, message_id: UUID, events: Iterable[Event]) -> RunView:
+    view = RunView(run_id, message_id)
+    for event in events:
+        view.apply(event)
+    return view
