@@ -2,6 +2,7 @@
 
 from typing import Any
 
+
 class RiverrunError(Exception):
     """`code` is for programs; the text is a sentence for a person; `extra` goes into the problem document."""
 

@@ -56,7 +56,7 @@ def fetch() -> None:
         for manifest in ("package.json", "package-lock.json"):
             shutil.copy(CHECKOUT / manifest, place)
         npm("ci", "--ignore-scripts", "--omit=dev", cwd=place)
-        VENDOR.mkdir(exist_ok=True)
+        VENDOR.mkdir(parents=True, exist_ok=True)
         for file in FILES:
             put(place / PACKAGE / file)
 

@@ -1,4 +1,4 @@
-"""Both databases, as the tests see them: migrated, empty, and a test's own."""
+"""The model, and both databases as the tests see them: migrated, empty, and a test's own."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -7,9 +7,17 @@ import pytest
 from advanced_alchemy.extensions.litestar import SQLAlchemyAsyncConfig
 
 from riverrun.persistence.database import configure, migrate
+from tests.model_server import ModelServer
 from tests.postgres import Postgres, postgres
 
 __all__ = ["postgres"]
+
+
+@pytest.fixture(scope="session")
+def model() -> Iterator[ModelServer]:
+    """The scripted model that all tests share: scripts are told apart by what the person writes."""
+    with ModelServer.start() as server:
+        yield server
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

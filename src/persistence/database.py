@@ -30,7 +30,9 @@ def configure(url: str) -> SQLAlchemyAsyncConfig:
     return SQLAlchemyAsyncConfig(
         connection_string=url,
         create_engine_callable=create_engine,
-        engine_config=EngineConfig() if is_sqlite(url) else EngineConfig(pool_size=15, max_overflow=25, pool_timeout=10),
+        engine_config=EngineConfig()
+        if is_sqlite(url)
+        else EngineConfig(pool_size=15, max_overflow=25, pool_timeout=10),
         session_config=AsyncSessionConfig(expire_on_commit=False),
         alembic_config=AlembicAsyncConfig(script_location=str(MIGRATIONS), version_table_name="alembic_version"),
         create_all=False,

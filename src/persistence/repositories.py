@@ -103,6 +103,21 @@ class Events(SQLAlchemyAsyncRepository[EventRow]):
         query = select(EventRow.seq).where(EventRow.run_id == run_id, EventRow.type == "complete")
         return await self.session.scalar(query) is not None
 
+    async def chunks(self, run_id: UUID) -> Sequence[str]:
+        query = select(EventRow.payload).where(EventRow.run_id == run_id, EventRow.type == "agent_chunk")
+        return (await self.session.scalars(query.order_by(EventRow.seq))).all()
+
+    async def runs_with_loose_chunks(self, ended_before: datetime, limit: int) -> Sequence[UUID]:
+        """Runs of which some turn has more than one chunk."""
+        loose = (
+            select(EventRow.run_id)
+            .join(Run, Run.id == EventRow.run_id)
+            .where(Run.ended_at < ended_before, EventRow.type == "agent_chunk")
+            .group_by(EventRow.run_id, EventRow.turn)
+            .having(func.count() > 1)
+        )
+        return (await self.session.scalars(loose.distinct().limit(limit))).all()
+
     async def history(self, run_ids: Sequence[UUID]) -> dict[UUID, list[str]]:
         """Payloads of everything but the chunks: what finished messages show, without reading their text twice."""
         query = (

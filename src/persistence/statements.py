@@ -7,6 +7,7 @@ A `Write` is what stands or falls together: rows for statements. Its statements 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from advanced_alchemy.base import AdvancedDeclarativeBase
 from sqlalchemy import Executable, Table, bindparam, insert, update
 
 from .tables import Conversation, EventRow, Message, Run
@@ -15,7 +16,7 @@ Row = dict[str, Any]
 Write = Mapping[Executable, Sequence[Row]]
 
 
-def table_of(entity: type[Conversation | Message | Run | EventRow]) -> Table:
+def table_of(entity: type[AdvancedDeclarativeBase]) -> Table:
     table = entity.__table__
     assert isinstance(table, Table)
     return table
@@ -38,8 +39,6 @@ FINISH_MESSAGE = (
     .values(content=bindparam("new_content"), agent_name=bindparam("new_agent"))
 )
 FINISH_RUN = (
-    update(RUN)
-    .where(RUN.c.id == bindparam("run"))
-    .values(status=bindparam("new_status"), ended_at=bindparam("now"))
+    update(RUN).where(RUN.c.id == bindparam("run")).values(status=bindparam("new_status"), ended_at=bindparam("now"))
 )
 ORDER = (ADD_CONVERSATION, TOUCH_CONVERSATION, ADD_MESSAGE, ADD_RUN, ADD_EVENT, FINISH_MESSAGE, FINISH_RUN)

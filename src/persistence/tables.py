@@ -58,7 +58,7 @@ class EventRow(CommonTableAttributes, AdvancedDeclarativeBase):
     """One event as it goes over the wire: `payload` is its JSON. Clustered by run, since it is only read that way."""
 
     __tablename__ = "event"
-    __table_args__ = {"sqlite_with_rowid": False}
+    __table_args__ = ({"sqlite_with_rowid": False},)
 
     run_id: Mapped[UUID] = mapped_column(ForeignKey("run.id", ondelete="CASCADE"), primary_key=True)
     seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from itertools import count
 
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError, SQLAlchemyError
@@ -44,11 +45,11 @@ class Writer:
 
     async def _insist(self, writes: Sequence[Write]) -> None:
         deadline = asyncio.get_running_loop().time() + self._patience
-        for attempt in range(1_000_000):
+        for attempt in count():
             try:
-                if attempt and await self._happened(writes):
-                    return
-                return await self._transact(writes)
+                if not (attempt and await self._happened(writes)):
+                    await self._transact(writes)
+                return
             except (SQLAlchemyError, OSError) as failure:
                 await self._drop_connection()
                 if not is_passing(failure):

@@ -10,9 +10,7 @@ from .journal import Journal
 from .view import RunView, fold
 
 
-async def views_of(
-    messages: Sequence[Message], runs: Runs, events: Events, journal: Journal
-) -> dict[UUID, RunView]:
+async def views_of(messages: Sequence[Message], runs: Runs, events: Events, journal: Journal) -> dict[UUID, RunView]:
     """Views by message id. Finished ones are read without their chunks, running ones with them."""
     found = await runs.of_messages([message.id for message in messages if message.role == "assistant"])
     finished = [run.id for run in found.values() if run.status != "running"]

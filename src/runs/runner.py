@@ -39,12 +39,12 @@ MEND_PAUSE = 2.0  # seconds between attempts to end the runs that a lost databas
 HISTORY_LIMIT = 1000  # messages that a model is given at most
 
 INTERRUPTED = Error(
-    message="The server was stopped while this reply was being written. What had arrived is kept; try again for a full reply.",
+    message="The server was stopped while this reply was being written. What had arrived is kept.",
     code="interrupted",
     retryable=True,
 )
 DATABASE_LOST = Error(
-    message="The database was away for too long, so this reply ended early. What was shown is kept; try again for a full reply.",
+    message="The database was away for too long, so this reply ended early. What was shown is kept.",
     code="database_unavailable",
     retryable=True,
 )
@@ -115,9 +115,7 @@ class Runner:
 
     # Starting
 
-    async def start(
-        self, content: str, team: str, conversation: tables.Conversation | None = None
-    ) -> Started:
+    async def start(self, content: str, team: str, conversation: tables.Conversation | None = None) -> Started:
         """A person's message, the reply's place and a run, saved at once. No conversation: a new one.
 
         Raises Busy, TooManyRuns, Invalid, NotFound or StorageUnavailable.
@@ -277,9 +275,7 @@ class Runner:
             created_at=created_at,
         )
         assert status != "running"
-        events.append(
-            Complete(status=status, message=message, code_changes=view.code_changes, usage=view.total_usage)
-        )
+        events.append(Complete(status=status, message=message, code_changes=view.code_changes, usage=view.total_usage))
         rows: Write = {
             FINISH_MESSAGE: [
                 {"message": started.message_id, "new_content": view.content, "new_agent": agent_name, "now": at}

@@ -1,6 +1,6 @@
 """What a page shows of a run: the fold of its events.
 
-The live page, the reloaded page, the replies of the JSON surface and the runner's own bookkeeping are all this one fold.
+The live page, the reloaded page, the JSON surface and the runner's own bookkeeping are all this one fold.
 A run whose chunks are left out folds to the same view, because `agent_complete` carries the turn's whole text.
 """
 

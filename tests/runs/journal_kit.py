@@ -31,7 +31,9 @@ async def start_run(journal: Journal, conversation_id: UUID | None = None) -> UU
 
 def rows_of(run_id: UUID, conversation_id: UUID | None = None) -> Write:
     conversation, asked, answer = conversation_id or uuid7(), uuid7(), uuid7()
-    new = {} if conversation_id else {ADD_CONVERSATION: [{"id": conversation, "title": "", "team": "assistant", "active_at": now()}]}
+    new: Write = {}
+    if conversation_id is None:
+        new = {ADD_CONVERSATION: [{"id": conversation, "title": "", "team": "assistant", "active_at": now()}]}
     return {
         **new,
         ADD_MESSAGE: [
@@ -52,9 +54,7 @@ def rows_of(run_id: UUID, conversation_id: UUID | None = None) -> Write:
 
 
 def start_event() -> Start:
-    return Start(
-        conversation_id=uuid7(), user_message_id=uuid7(), message_id=uuid7(), team="assistant", model="m"
-    )
+    return Start(conversation_id=uuid7(), user_message_id=uuid7(), message_id=uuid7(), team="assistant", model="m")
 
 
 def complete_event(content: str = "") -> Complete:

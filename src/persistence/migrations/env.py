@@ -1,4 +1,4 @@
-"""How Alembic reaches the database. Several processes may start at once: on PostgreSQL one migrates, the others wait."""
+"""How Alembic reaches the database. Several processes may start at once: then one migrates and the others wait."""
 
 import asyncio
 from typing import Any

@@ -80,9 +80,7 @@ def audit_columns() -> tuple[sa.Column[object], ...]:
 
 
 def conversation_column() -> sa.Column[object]:
-    return sa.Column(
-        "conversation_id", GUID(), sa.ForeignKey("conversation.id", ondelete="CASCADE"), nullable=False
-    )
+    return sa.Column("conversation_id", GUID(), sa.ForeignKey("conversation.id", ondelete="CASCADE"), nullable=False)
 
 
 def downgrade() -> None:

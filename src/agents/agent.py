@@ -1,0 +1,84 @@
+"""One agent and its turn: it asks the model and tells, event by event, what happens."""
+
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+from msgspec import Struct
+
+from .events import AgentChunk, AgentComplete, AgentStart, Event, Interaction
+from .model import Finished, Message, Model, Notice, Reasoning, Text, ToolCall
+
+THOUGHT_LENGTH = 600  # characters after which a thought is told at the next line break, so that thinking can be watched
+
+
+class Agent(Struct, frozen=True):
+    name: str
+    role: str
+    instructions: str
+
+    async def respond(
+        self, model: Model, messages: Sequence[Message], *, turn: int = 1, task: str = ""
+    ) -> AsyncGenerator[Event, None]:
+        """The turn's events, from `agent_start` to `agent_complete`. Raises ModelError when the model fails."""
+        began = time.monotonic()
+        yield AgentStart(agent=self.name, turn=turn, role=self.role, task=task)
+        written: list[str] = []
+        offset = 0
+        thoughts = Thoughts(self.name, turn)
+        finished = Finished(finish_reason="stop", usage=None)
+        prompt = [Message(role="system", content=self.instructions), *messages]
+        async with aclosing(model.stream(prompt)) as deltas:
+            async for delta in deltas:
+                match delta:
+                    case Text():
+                        if thoughts.pending:
+                            yield thoughts.take()
+                        text = printable(delta.text)
+                        yield AgentChunk(agent=self.name, turn=turn, text=text, offset=offset)
+                        written.append(text)
+                        offset += len(text)
+                    case Reasoning():
+                        thoughts.add(printable(delta.text))
+                        if thoughts.ripe:
+                            yield thoughts.take()
+                    case Notice():
+                        yield Interaction(agent=self.name, turn=turn, kind="thought", content=delta.content)
+                    case ToolCall():
+                        pass  # no tools are offered yet, so a call here is the model's invention
+                    case Finished():
+                        finished = delta
+        if thoughts.pending:
+            yield thoughts.take()
+        yield AgentComplete(
+            agent=self.name,
+            turn=turn,
+            content="".join(written),
+            duration_ms=round((time.monotonic() - began) * 1000),
+            usage=finished.usage,
+            finish_reason=finished.finish_reason,
+        )
+
+
+class Thoughts:
+    """Gathers a model's reasoning into thoughts that are worth an event each."""
+
+    def __init__(self, agent: str, turn: int) -> None:
+        self._agent, self._turn = agent, turn
+        self.pending = ""
+
+    def add(self, text: str) -> None:
+        self.pending += text
+
+    @property
+    def ripe(self) -> bool:
+        return "\n\n" in self.pending.strip("\n") or (len(self.pending) > THOUGHT_LENGTH and "\n" in self.pending)
+
+    def take(self) -> Interaction:
+        content, self.pending = self.pending, ""
+        return Interaction(agent=self._agent, turn=self._turn, kind="thought", content=content)
+
+
+def printable(text: str) -> str:
+    """Without what no database and no page can hold: NUL and lone surrogates."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()

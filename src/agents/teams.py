@@ -1,0 +1,12 @@
+"""The registry of teams: who can be asked to work."""
+
+from collections.abc import Mapping
+
+from .assistant import Assistant
+from .team import Team
+
+DEFAULT = "assistant"
+
+
+def registry() -> Mapping[str, Team]:
+    return {team.name: team for team in (Assistant(),)}

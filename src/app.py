@@ -1,0 +1,151 @@
+"""The whole application in one place: every controller, plugin and lifespan."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from advanced_alchemy.extensions.litestar import SQLAlchemyPlugin
+from litestar import Litestar
+from litestar.config.compression import CompressionConfig
+from litestar.contrib.jinja import JinjaTemplateEngine
+from litestar.datastructures import MutableScopeHeaders, State
+from litestar.di import Provide
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import ScalarRenderPlugin
+from litestar.plugins.problem_details import ProblemDetailsPlugin
+from litestar.static_files import create_static_files_router
+from litestar.template.config import TemplateConfig
+from litestar.types import Message, Scope
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from . import __version__
+from .agents.model import connect
+from .agents.teams import registry
+from .controllers import api, pages
+from .controllers.health import health
+from .controllers.origin import check_origin
+from .controllers.problems import HANDLERS
+from .persistence.database import configure, migrate
+from .persistence.repositories import Conversations, Events, Messages, Runs
+from .persistence.writer import Writer
+from .rendering.templates import environment
+from .runs.housekeeping import housekeeping
+from .runs.journal import Journal
+from .runs.runner import Runner
+from .settings import Settings
+from .vendor import ensure_vendor
+
+STATIC = Path(__file__).with_name("static")
+SECURITY_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "font-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+
+def create_app(settings: Settings | None = None) -> Litestar:
+    settings = settings or Settings()
+    ensure_vendor()
+    database = configure(settings.database)
+
+    @asynccontextmanager
+    async def work(app: Litestar) -> AsyncGenerator[None, None]:
+        """Runs live here, between the database and the last request."""
+        await migrate(database)
+        sessions = database.create_session_maker()
+        model = await connect(settings.model_options())
+        journal = Journal(Writer(database.get_engine(), settings.database_patience), sessions)
+        runner = Runner(journal, sessions, registry(), model, limit=settings.run_limit, grace=settings.shutdown_grace)
+        app.state.update(runner=runner, journal=journal)
+        try:
+            async with journal.writing(), runner.working(), housekeeping(sessions, settings.keep_events):
+                yield
+        finally:
+            await model.aclose()
+
+    def provide_settings() -> Settings:
+        return settings
+
+    return Litestar(
+        route_handlers=[
+            *pages.controllers,
+            api.ConversationsApi,
+            api.RunsApi,
+            health,
+            create_static_files_router(
+                path="/static",
+                directories=[STATIC],
+                cache_control=None,
+                include_in_schema=False,
+                after_request=cache_for_good,
+            ),
+        ],
+        dependencies={
+            "settings": Provide(provide_settings, sync_to_thread=False),
+            "runner": Provide(provide_runner, sync_to_thread=False),
+            "journal": Provide(provide_journal, sync_to_thread=False),
+            "conversations": Provide(provide_conversations, sync_to_thread=False),
+            "messages": Provide(provide_messages, sync_to_thread=False),
+            "runs": Provide(provide_runs, sync_to_thread=False),
+            "events": Provide(provide_events, sync_to_thread=False),
+        },
+        plugins=[SQLAlchemyPlugin(config=database), ProblemDetailsPlugin()],
+        lifespan=[work],
+        before_request=check_origin(frozenset(settings.allowed_origins)),
+        before_send=[add_security_headers],
+        exception_handlers=HANDLERS,
+        template_config=TemplateConfig(instance=JinjaTemplateEngine.from_environment(environment(STATIC))),
+        compression_config=CompressionConfig(
+            backend="gzip", gzip_compress_level=6, minimum_size=500, exclude_opt_key="exclude_from_compression"
+        ),
+        openapi_config=OpenAPIConfig(
+            title="riverrun", version=__version__, path="/schema", render_plugins=[ScalarRenderPlugin()]
+        ),
+        request_max_body_size=max(10 * settings.message_limit, 1_000_000),
+        logging_config=None,
+    )
+
+
+def provide_runner(state: State) -> Runner:
+    runner: Runner = state.runner
+    return runner
+
+
+def provide_journal(state: State) -> Journal:
+    journal: Journal = state.journal
+    return journal
+
+
+def provide_conversations(db_session: AsyncSession) -> Conversations:
+    return Conversations(session=db_session)
+
+
+def provide_messages(db_session: AsyncSession) -> Messages:
+    return Messages(session=db_session)
+
+
+def provide_runs(db_session: AsyncSession) -> Runs:
+    return Runs(session=db_session)
+
+
+def provide_events(db_session: AsyncSession) -> Events:
+    return Events(session=db_session)
+
+
+async def add_security_headers(message: Message, scope: Scope) -> None:
+    if message["type"] == "http.response.start":
+        headers = MutableScopeHeaders.from_message(message)
+        for name, value in SECURITY_HEADERS.items():
+            headers.setdefault(name, value)
+
+
+def cache_for_good(response: Any) -> Any:
+    """Addresses of static files carry a hash of their content, so a copy never grows old."""
+    response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+    return response

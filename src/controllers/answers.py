@@ -1,0 +1,51 @@
+"""How the pages' controllers answer: a whole page, partials for an open one, or the way to the next page."""
+
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from litestar import MediaType, Request, Response
+from litestar.datastructures import State
+from litestar.response import Redirect
+from litestar.status_codes import HTTP_200_OK, HTTP_204_NO_CONTENT, HTTP_303_SEE_OTHER
+from markupsafe import escape
+
+from ..rendering.fragments import partial
+
+PageRequest = Request[Any, Any, State]
+NO_STORE = {"Cache-Control": "no-store"}  # otherwise Back would show what a page was, not what is saved
+
+
+def html(content: str, status: int = HTTP_200_OK, **headers: str) -> Response[str]:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Response(content, status_code=status, media_type=MediaType.HTML, headers={**NO_STORE, **named})
+
+
+def partials(*changes: str, title: str = "", **headers: str) -> Response[str]:
+    """Changes to the page that asked; whatever problem it told of before is over."""
+    head = f"<title>{escape(title)}</title>" if title else ""
+    return html(head + partial("#problem", "innerHTML", "") + "".join(changes), **headers)
+
+
+def nothing() -> Response[None]:
+    return Response(None, status_code=HTTP_204_NO_CONTENT, headers=NO_STORE)
+
+
+def see(path: str) -> Redirect:
+    return Redirect(path, status_code=HTTP_303_SEE_OTHER, headers=NO_STORE)
+
+
+def is_scripted(request: PageRequest) -> bool:
+    """Whether the page's own script asks, and not the browser for a page."""
+    return "hx-request" in request.headers
+
+
+def shown_conversation(request: PageRequest) -> UUID | None:
+    """The conversation of the page that asked."""
+    match urlsplit(request.headers.get("hx-current-url", "")).path.split("/"):
+        case ["", "c", id]:
+            try:
+                return UUID(id)
+            except ValueError:
+                return None
+    return None

@@ -1,0 +1,246 @@
+"""The pages with conversations, and what can be done to one of them."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from litestar import Controller, MediaType, Response, get, post
+from litestar.enums import RequestEncodingType
+from litestar.params import Body, Parameter
+from litestar.response import Stream
+from markupsafe import Markup
+from msgspec import Struct
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ..agents.teams import DEFAULT
+from ..errors import StorageUnavailable
+from ..persistence.repositories import Conversations, Events, Messages, Runs
+from ..persistence.tables import Conversation, Message
+from ..rendering.fragments import partial
+from ..rendering.growing import Growing
+from ..rendering.templates import to_html
+from ..runs.history import views_of
+from ..runs.journal import Journal
+from ..runs.runner import Runner
+from ..runs.view import RunView
+from .answers import (
+    NO_STORE,
+    PageRequest,
+    html,
+    is_scripted,
+    nothing,
+    partials,
+    see,
+    shown_conversation,
+)
+from .api import found, missing_conversation
+from .body import words
+
+LISTED = 50  # conversations in the list
+SHOWN = 50  # messages on a page
+LIVE = "<!-- the reply, as it comes -->"  # no text can contain this: it is escaped
+FRAME = 1 / 10  # seconds between two pieces of a page without scripts
+
+Exchange = tuple[Message, RunView | None]
+
+
+class Shelf(Struct):
+    """What every page shows beside the conversation."""
+
+    listed: Sequence[Conversation]
+    older: str | None
+    teams: list[Any]
+    model: str
+
+    @classmethod
+    async def of(cls, conversations: Conversations, runner: Runner, before: datetime | None = None) -> "Shelf":
+        found = await conversations.newest(LISTED + 1, before)
+        older = found[LISTED - 1].active_at.isoformat() if len(found) > LISTED else None
+        return cls(found[:LISTED], older, list(runner.teams.values()), runner.model.name)
+
+
+def page(shelf: Shelf, current: Conversation | None = None, exchanges: Sequence[Exchange] = (), **context: Any) -> str:
+    running = next((run for _, run in exchanges if run and run.running), None)
+    known = {
+        "current": current,
+        "exchanges": exchanges,
+        "running": running,
+        "listed": shelf.listed,
+        "older": shelf.older,
+        "teams": shelf.teams,
+        "chosen": current.team if current else DEFAULT,
+        "model": shelf.model,
+        "demo": shelf.model == "demo",
+        "earlier": None,
+        "later": False,
+        "live": "",
+        "draft": "",
+        "problem": "",
+        "streaming": True,
+        "deleted": None,
+    }
+    return to_html("conversations/show.html", **known | context)
+
+
+class Rename(Struct):
+    title: str = ""
+
+
+class ConversationPages(Controller):
+    include_in_schema = False
+
+    @get("/")
+    async def index(
+        self,
+        conversations: Conversations,
+        runner: Runner,
+        draft: Annotated[str, Parameter(max_length=2000)] = "",
+        deleted: UUID | None = None,
+        older: datetime | None = None,
+    ) -> Response[str]:
+        shelf = await Shelf.of(conversations, runner, older)
+        gone = await conversations.get_one_or_none(id=deleted) if deleted else None
+        if gone and gone.deleted_at is None:
+            gone = None
+        return html(page(shelf, draft=draft, deleted=gone))
+
+    @get("/c/{conversation_id:uuid}")
+    async def show(
+        self,
+        conversation_id: UUID,
+        conversations: Conversations,
+        messages: Messages,
+        runs: Runs,
+        events: Events,
+        runner: Runner,
+        db_session: AsyncSession,
+        before: UUID | None = None,
+        live: bool = False,
+    ) -> Response[str] | Stream:
+        """`live`: for a browser without scripts, the page goes on for as long as the reply is being written."""
+        current = await found(conversations, conversation_id)
+        rows = await messages.of_conversation(current.id, limit=SHOWN + 1, before=before)
+        earlier = rows[1].id if len(rows) > SHOWN else None
+        rows = rows[-SHOWN:]
+        views = await views_of(rows, runs, events, runner.journal)
+        exchanges = [(row, views.get(row.id)) for row in rows]
+        shelf = await Shelf.of(conversations, runner)
+        await db_session.close()
+        running = next((run for run in views.values() if run.running), None)
+        context = {"earlier": earlier, "later": before is not None}
+        if not (live and running):
+            # Off the loop: a long conversation takes a while to render for the first time.
+            return html(await asyncio.to_thread(page, shelf, current, exchanges, **context))
+        whole = await asyncio.to_thread(page, shelf, current, exchanges, **context, live=Markup(LIVE))
+        above, below = whole.split(LIVE)
+        content = grow(runner.journal, RunView(running.run_id, running.message_id, team=running.team), above, below)
+        return Stream(content, media_type=MediaType.HTML, headers={**NO_STORE, "X-Accel-Buffering": "no"})
+
+    @get("/c/{conversation_id:uuid}/updates")
+    async def updates(
+        self,
+        conversation_id: UUID,
+        after: UUID,
+        conversations: Conversations,
+        messages: Messages,
+        runs: Runs,
+        events: Events,
+        journal: Journal,
+    ) -> Response[Any]:
+        """What came into a conversation while a page of it was away: messages from another tab or another device."""
+        current = await found(conversations, conversation_id)
+        rows = [row for row in await messages.of_conversation(current.id, limit=SHOWN) if row.id > after]
+        if not rows:
+            return nothing()
+        if len(rows) == SHOWN:
+            return html("", HX_Refresh="true")
+        views = await views_of(rows, runs, events, journal)
+        return partials(partial("#messages", "beforeend", "".join(message_html(row, views.get(row.id)) for row in rows)))
+
+    @post("/c/{conversation_id:uuid}/title")
+    async def rename(
+        self,
+        request: PageRequest,
+        conversation_id: UUID,
+        data: Annotated[Rename, Body(media_type=RequestEncodingType.URL_ENCODED)],
+        conversations: Conversations,
+    ) -> Response[Any]:
+        title = words(data.title, 200, field="title").replace("\n", " ")
+        if not await conversations.rename(conversation_id, title):
+            raise missing_conversation()
+        await conversations.session.commit()
+        if not is_scripted(request):
+            return see(f"/c/{conversation_id}")
+        renamed = await found(conversations, conversation_id)
+        changes = [partial(f"#conversation-{renamed.id}", "outerHTML", entry_html(renamed, request))]
+        if shown_conversation(request) != renamed.id:
+            return partials(*changes)
+        return partials(*changes, heading(renamed), title=document_title(renamed))
+
+    @post("/c/{conversation_id:uuid}/deletions")
+    async def delete(
+        self, request: PageRequest, conversation_id: UUID, conversations: Conversations, runs: Runs, runner: Runner
+    ) -> Response[Any]:
+        """Deletes it and stops what works in it; for a day it can be restored."""
+        deleted = await found(conversations, conversation_id)
+        await conversations.discard(deleted.id)
+        await conversations.session.commit()
+        if run := await runs.running_in(deleted.id):
+            runner.cancel(run.id)
+        elsewhere = f"/?deleted={deleted.id}"
+        if not is_scripted(request):
+            return see(elsewhere)
+        if shown_conversation(request) == deleted.id:
+            return html("", HX_Redirect=elsewhere)
+        return partials(
+            partial(f"#conversation-{deleted.id}", "delete", ""),
+            partial("#undo", "innerHTML", to_html("conversations/_undo.html", deleted=deleted)),
+        )
+
+    @post("/c/{conversation_id:uuid}/restorations")
+    async def restore(
+        self, request: PageRequest, conversation_id: UUID, conversations: Conversations, runner: Runner
+    ) -> Response[Any]:
+        if not await conversations.restore(conversation_id):
+            raise missing_conversation()
+        await conversations.session.commit()
+        if not is_scripted(request):
+            return see(f"/c/{conversation_id}")
+        shelf = await Shelf.of(conversations, runner)
+        shown = shown_conversation(request)
+        current = next((conversation for conversation in shelf.listed if conversation.id == shown), None)
+        entries = to_html("conversations/_entries.html", listed=shelf.listed, older=shelf.older, current=current)
+        return partials(partial("#conversations", "innerHTML", entries), partial("#undo", "innerHTML", ""))
+
+
+async def grow(journal: Journal, view: RunView, above: str, below: str) -> AsyncGenerator[str, None]:
+    reply = Growing(view)
+    yield above + reply.opening
+    try:
+        async for batch in journal.follow(view.run_id):
+            yield reply.apply(record.event for record in batch)
+            await asyncio.sleep(FRAME if view.running else 0)
+    except StorageUnavailable as failure:
+        yield to_html("errors/_notice.html", message=failure.message)
+    yield below
+
+
+def message_html(message: Message, run: RunView | None) -> str:
+    if run is None:
+        return to_html("messages/_user.html", message=message)
+    return to_html("messages/_assistant.html", run=run)
+
+
+def entry_html(conversation: Conversation, request: PageRequest) -> str:
+    current = conversation if shown_conversation(request) == conversation.id else None
+    return to_html("conversations/_entry.html", conversation=conversation, current=current)
+
+
+def heading(conversation: Conversation) -> str:
+    return partial("#title", "outerHTML", to_html("conversations/_heading.html", current=conversation))
+
+
+def document_title(conversation: Conversation) -> str:
+    return f"{conversation.title or 'Untitled'} · riverrun"

@@ -1,0 +1,113 @@
+"""A run as an open page follows it: streamed as HTML, or polled where streams do not get through."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from typing import Annotated, Any
+from uuid import UUID
+
+from litestar import Controller, Response, get, post
+from litestar.params import Parameter
+from litestar.response import Stream
+from sqlalchemy.exc import SQLAlchemyError
+
+from ..agents.events import AgentChunk
+from ..errors import StorageUnavailable
+from ..persistence.repositories import Runs
+from ..rendering import sse
+from ..rendering.fragments import Fragments, partial
+from ..rendering.templates import to_html
+from ..runs.history import view_of
+from ..runs.journal import Journal, Recorded
+from ..runs.runner import Runner
+from ..runs.view import RunView
+from ..settings import Settings
+from .answers import PageRequest, html, is_scripted, nothing, partials, see
+from .api import found_run, last_event_id
+
+FRAME = 1 / 30  # seconds between two frames of text: what an eye and a page can take in
+SHARE = 4  # a frame that took long is followed by a pause of so many times that long
+
+Cursor = Annotated[int, Parameter(ge=0, le=2**63 - 1)]
+
+
+class RunPages(Controller):
+    path = "/runs/{run_id:uuid}"
+    include_in_schema = False
+
+    @get("/stream", opt={"exclude_from_compression": True})
+    async def stream(
+        self, request: PageRequest, run_id: UUID, runs: Runs, journal: Journal, settings: Settings, after: Cursor = 0
+    ) -> Stream:
+        """The run as partials over Server-Sent Events. The cursor is `after` or Last-Event-ID, whichever is further."""
+        run = await found_run(runs, run_id)
+        cursor = max(after, last_event_id(request))
+        await runs.session.close()  # a stream must not hold a connection
+        content = frames(journal, RunView(run.id, run.message_id), cursor, settings.heartbeat)
+        return Stream(content, media_type=sse.MEDIA_TYPE, headers=sse.HEADERS)
+
+    @get("/snapshot")
+    async def snapshot(self, run_id: UUID, runs: Runs, journal: Journal, after: Cursor = 0) -> Response[Any]:
+        """The run as one partial, with its cursor as Last-Event-ID; 204 when the page has it already."""
+        run = await found_run(runs, run_id)
+        if await journal.head(run_id) == after:
+            return nothing()
+        view = await view_of(run, journal)
+        return html(Fragments(view).snapshot(), Last_Event_ID=str(view.seq))
+
+    @post("/cancellations")
+    async def cancel(self, request: PageRequest, run_id: UUID, runs: Runs, runner: Runner) -> Response[Any]:
+        """Stops the run; its end follows as events."""
+        run = await found_run(runs, run_id)
+        runner.cancel(run.id)
+        return partials() if is_scripted(request) else see(f"/c/{run.conversation_id}?live=1#message-{run.message_id}")
+
+    @post("/retries")
+    async def retry(self, request: PageRequest, run_id: UUID, runs: Runs, runner: Runner) -> Response[Any]:
+        """A further reply to the same message."""
+        run = await found_run(runs, run_id)
+        await runs.session.close()
+        started = await runner.retry(run)
+        if not is_scripted(request):
+            return see(f"/c/{run.conversation_id}?live=1#message-{started.message_id}")
+        reply = to_html("messages/_assistant.html", run=RunView(started.run_id, started.message_id))
+        return partials(partial("#messages", "beforeend", reply))
+
+
+async def frames(journal: Journal, view: RunView, cursor: int, heartbeat: float) -> AsyncGenerator[bytes, None]:
+    """What happened so far as one snapshot, unless the page has it already; then every change, with its cursor."""
+    yield sse.message("", event="open")  # so that the page knows soon whether streams get through
+    try:
+        head = await journal.head(view.run_id)
+        fragments: Fragments | None = None
+        async for batch in journal.follow(view.run_id, heartbeat=heartbeat):
+            if not batch:
+                yield sse.HEARTBEAT
+                continue
+            began = time.perf_counter()
+            if fragments is not None:
+                changes = await fragments.apply(record.event for record in batch)
+            else:
+                for record in batch:
+                    view.apply(record.event)
+                if view.seq < head:
+                    continue
+                fragments = Fragments(view)
+                changes = fragments.snapshot() if view.seq != cursor else ""
+            if changes:
+                yield frame(changes, view.seq)
+            if view.running:
+                pause = SHARE * (time.perf_counter() - began)
+                await asyncio.sleep(max(pause, FRAME if has_text(batch) else 0))
+    except (StorageUnavailable, SQLAlchemyError, OSError):
+        return  # without the closing event the page comes back by itself, and finds the database or an error
+    yield sse.message("", event="done")
+
+
+def frame(changes: str, seq: int) -> bytes:
+    # A carriage return would end a line of the stream; in HTML it is a line feed all the same.
+    return sse.message(changes.replace("\r\n", "\n").replace("\r", "\n"), id=seq)
+
+
+def has_text(batch: list[Recorded]) -> bool:
+    return any(isinstance(record.event, AgentChunk) for record in batch)

@@ -1,0 +1,74 @@
+"""What is let go in time: conversations that were deleted, and the single chunks of old replies."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime, timedelta
+from itertools import groupby
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import delete, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from ..agents.events import AgentChunk, decode, encode
+from ..persistence.repositories import Conversations, Events
+from ..persistence.tables import EventRow
+from .journal import Sessions, now
+
+log = logging.getLogger(__name__)
+
+INTERVAL = 3600.0  # seconds
+UNDO_TIME = timedelta(days=1)  # for which a deleted conversation can be brought back
+BATCH = 100  # runs that are merged in one transaction
+
+
+@asynccontextmanager
+async def housekeeping(sessions: Sessions, keep_events: timedelta) -> AsyncIterator[None]:
+    async def tidy_for_ever() -> None:
+        while True:
+            try:
+                await tidy(sessions, now(), keep_events)
+            except (SQLAlchemyError, OSError):
+                log.warning("Tidying up failed; it is tried again in an hour", exc_info=True)
+            await asyncio.sleep(INTERVAL)
+
+    task = asyncio.create_task(tidy_for_ever(), name="housekeeping")
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def tidy(sessions: Sessions, at: datetime, keep_events: timedelta) -> None:
+    async with sessions() as session:
+        await Conversations(session=session).purge(at - UNDO_TIME)
+        await session.commit()
+    while True:
+        async with sessions() as session:
+            events = Events(session=session)
+            runs = await events.runs_with_loose_chunks(at - keep_events, BATCH)
+            for run_id in runs:
+                await merge_chunks(events, run_id)
+            await session.commit()
+        if len(runs) < BATCH:
+            return
+
+
+async def merge_chunks(events: Events, run_id: UUID) -> None:
+    """The chunks of one turn become one, which keeps the last one's `seq`. No other event is ever rewritten."""
+    chunks = [chunk for payload in await events.chunks(run_id) if isinstance(chunk := decode(payload), AgentChunk)]
+    for _, group in groupby(sorted(chunks, key=lambda chunk: (chunk.turn, chunk.seq)), key=lambda chunk: chunk.turn):
+        parts = list(group)
+        last = parts[-1]
+        whole = msgspec.structs.replace(last, offset=parts[0].offset, text="".join(part.text for part in parts))
+        superseded = [part.seq for part in parts[:-1]]
+        await events.session.execute(delete(EventRow).where(EventRow.run_id == run_id, EventRow.seq.in_(superseded)))
+        await events.session.execute(
+            update(EventRow)
+            .where(EventRow.run_id == run_id, EventRow.seq == last.seq)
+            .values(payload=encode(whole).decode())
+        )

@@ -1,0 +1,86 @@
+"""The settings, read once from the environment and a `.env` file. `docs/settings.md` tells each."""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import AliasChoices, Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from .agents.model import ModelOptions
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_prefix="RIVERRUN_", env_file=".env", extra="ignore", populate_by_name=True, env_ignore_empty=True
+    )
+
+    data: Path = Path("data")
+    """Folder of the SQLite database."""
+    database_url: str = ""
+    """`postgresql+asyncpg://...` or `sqlite+aiosqlite:///...`; empty: SQLite in the data folder."""
+    database_patience: float = Field(30.0, ge=0)
+    """Seconds for which runs wait for a database that fails."""
+
+    model_url: str = Field("", validation_alias=AliasChoices("RIVERRUN_MODEL_URL", "OPENAI_BASE_URL"))
+    model_key: str = Field("", repr=False, validation_alias=AliasChoices("RIVERRUN_MODEL_KEY", "OPENAI_API_KEY"))
+    model: str = ""
+    """The model's name as its server calls it; empty: the first that the server offers; `demo`: the built-in one."""
+    model_streaming: Literal["auto", "off"] = "auto"
+    model_timeout: float = Field(120.0, gt=0)
+    """Seconds of silence after which the model's server counts as stalled."""
+    model_retries: int = Field(2, ge=0, le=10)
+    simulate_words: int = Field(3, ge=1, le=1000)
+    """Words a chunk for servers that do not stream."""
+    simulate_delay: float = Field(0.1, ge=0, le=10)
+    """Seconds between the chunks of prose."""
+    simulate_thought_delay: float = Field(0.05, ge=0, le=10)
+    """Seconds between the chunks of a model's reasoning."""
+    simulate_code_delay: float = Field(0.05, ge=0, le=10)
+    """Seconds between the lines of a code block."""
+
+    message_limit: int = Field(100_000, ge=1)
+    """Characters of one message."""
+    run_limit: int = Field(2000, ge=1)
+    """Runs that this process works on at the same time."""
+    shutdown_grace: float = Field(10.0, ge=0)
+    """Seconds which a shutdown gives to runs before it interrupts them."""
+    keep_events_days: int = Field(30, ge=1)
+    """Days after which the chunks of an agent's turn are merged into one event."""
+    heartbeat: float = Field(15.0, gt=0)
+    """Seconds of silence after which a stream carries a heartbeat."""
+    allowed_origins: list[str] = []
+    """Further origins (`https://host`) from which a browser may send changes, for example a proxy's."""
+
+    @field_validator("model_url", "database_url")
+    @classmethod
+    def has_scheme(cls, value: str) -> str:
+        if value and not urlsplit(value).scheme:
+            raise ValueError(f"needs a scheme such as https://, got {value!r}")
+        return value
+
+    @property
+    def keep_events(self) -> timedelta:
+        return timedelta(days=self.keep_events_days)
+
+    @property
+    def database(self) -> str:
+        return self.database_url or f"sqlite+aiosqlite:///{self.data.resolve() / 'riverrun.db'}"
+
+    def model_options(self) -> ModelOptions:
+        own_port = int(os.environ.get("LITESTAR_PORT", "8000"))
+        return ModelOptions(
+            url=self.model_url,
+            key=self.model_key,
+            model=self.model,
+            streaming=self.model_streaming,
+            stall_timeout=self.model_timeout,
+            retries=self.model_retries,
+            simulate_words=self.simulate_words,
+            simulate_delay=self.simulate_delay,
+            simulate_thought_delay=self.simulate_thought_delay,
+            simulate_code_delay=self.simulate_code_delay,
+            skip_ports=(own_port,),
+        )

@@ -1,0 +1,24 @@
+"""One riverrun for all tests that do not stop it."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+import pytest
+
+from tests.controllers.api_kit import Program
+from tests.model_server import ModelServer
+from tests.server import Server
+
+
+@pytest.fixture(scope="session")
+def server(model: ModelServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("riverrun")
+    settings = {"RIVERRUN_MODEL_URL": model.url, "RIVERRUN_MESSAGE_LIMIT": "5000", "RIVERRUN_HEARTBEAT": "0.2"}
+    with Server(folder, **settings).start() as running:
+        yield running
+
+
+@pytest.fixture
+async def program(server: Server) -> AsyncIterator[Program]:
+    async with httpx.AsyncClient(base_url=server.url, timeout=20) as client:
+        yield Program(client)

@@ -1,0 +1,180 @@
+"""Killed, stopped, and without its database: what a person has seen is there afterwards, and every run has an end."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.controllers.api_kit import Json, Program, text_of, types_of
+from tests.model_server import ModelServer
+from tests.postgres import Postgres
+from tests.server import Server
+
+
+@pytest.fixture
+def server(model: ModelServer, tmp_path: Path) -> Iterator[Server]:
+    with Server(tmp_path, RIVERRUN_MODEL_URL=model.url) as server:
+        yield server
+
+
+@asynccontextmanager
+async def program_at(server: Server) -> AsyncIterator[Program]:
+    async with httpx.AsyncClient(base_url=server.url, timeout=30) as client:
+        yield Program(client)
+
+
+async def shown_until_first_text(program: Program, run: Json) -> list[Json]:
+    shown = []
+    async with program.follow(run["run_id"]) as stream:
+        async for event in stream:
+            shown.append(event)
+            if event["type"] == "agent_chunk":
+                break
+    return shown
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+async def test_a_killed_process_loses_nothing_that_was_shown(
+    server: Server, model: ModelServer, database: str, request: pytest.FixtureRequest
+) -> None:
+    model.script([{"text": "shown before the crash"}, {"stall": True}], match="crash", times=1)
+    if database == "postgres":
+        postgres: Postgres = request.getfixturevalue("postgres")
+        server.settings["RIVERRUN_DATABASE_URL"] = postgres.create_database()
+    server.start()
+    async with program_at(server) as program:
+        conversation = await program.new_conversation()
+        run = await program.start(conversation, "crash")
+        shown = await shown_until_first_text(program, run)
+        server.kill()
+        server.start()
+        events = await program.events(run["run_id"])
+        assert events[: len(shown)] == shown
+        assert types_of(events)[-3:] == ["agent_complete", "error", "complete"]
+        assert events[-2]["code"] == "interrupted"
+        assert events[-1]["status"] == "failed"
+        assert events[-1]["message"]["content"] == text_of(events) == "shown before the crash"
+        message = (await program.messages(conversation))[1]
+        assert (message["content"], message["status"]) == ("shown before the crash", "failed")
+        # and the conversation goes on
+        again = await program.client.post(f"/api/conversations/{conversation}/messages", json={"content": "hello"})
+        assert again.status_code == 200
+
+
+async def test_a_shutdown_lets_runs_finish(server: Server, model: ModelServer) -> None:
+    model.script([{"text": "almost "}, {"gate": "goodbye"}, {"text": "done"}], match="finish first", times=1)
+    server.start()
+    async with program_at(server) as program:
+        run = await program.start(await program.new_conversation(), "finish first")
+        async with program.follow(run["run_id"]) as stream:
+            async for event in stream:
+                if event["type"] == "agent_chunk":
+                    break
+            server.terminate()
+            model.open_gate("goodbye")
+            assert [event async for event in stream][-1]["message"]["content"] == "almost done"
+        assert await asyncio.to_thread(server.wait) == -signal.SIGTERM  # as uvicorn ends after a clean shutdown
+        server.start()
+        assert (await program.client.get(f"/api/runs/{run['run_id']}")).json()["status"] == "complete"
+
+
+async def test_a_shutdown_interrupts_what_takes_too_long(server: Server, model: ModelServer) -> None:
+    model.script([{"text": "too long"}, {"stall": True}], match="never ends", times=1)
+    server.start(RIVERRUN_SHUTDOWN_GRACE="0.5")
+    async with program_at(server) as program:
+        run = await program.start(await program.new_conversation(), "never ends")
+        await shown_until_first_text(program, run)
+        await asyncio.to_thread(server.stop)
+        server.start()
+        events = await program.events(run["run_id"])
+    assert types_of(events).count("complete") == 1
+    assert (events[-2]["code"], events[-1]["status"]) == ("interrupted", "failed")
+    assert events[-1]["message"]["content"] == "too long"
+
+
+async def test_a_database_that_is_away_for_a_while_delays_a_run(
+    server: Server, model: ModelServer, postgres: Postgres
+) -> None:
+    model.script([{"text": "before "}, {"gate": "gone"}, {"text": "after"}], match="hiccup", times=1)
+    server.start(RIVERRUN_DATABASE_URL=postgres.create_database())
+    async with program_at(server) as program:
+        run = await program.start(await program.new_conversation(), "hiccup")
+        async with program.follow(run["run_id"]) as stream:
+            shown = [await anext(stream) for _ in range(5)]
+            assert shown[-1]["type"] == "agent_chunk"
+            with postgres.away():
+                model.open_gate("gone")
+                assert (await program.client.get("/health")).status_code == 503
+                refused = await program.client.post("/api/conversations", json={})
+                assert refused.status_code == 503
+                assert refused.json()["code"] == "database_unavailable"
+            rest = [event async for event in stream]
+        assert rest[-1]["message"]["content"] == "before after"
+        assert await program.events(run["run_id"]) == shown + rest
+
+
+async def test_a_database_that_stays_away_ends_a_run_and_keeps_what_was_shown(
+    server: Server, model: ModelServer, postgres: Postgres
+) -> None:
+    model.script([{"text": "kept "}, {"gate": "long-gone"}, {"text": "lost"}], match="outage", times=1)
+    server.start(RIVERRUN_DATABASE_URL=postgres.create_database(), RIVERRUN_DATABASE_PATIENCE="0.5")
+    async with program_at(server) as program:
+        conversation = await program.new_conversation()
+        run = await program.start(conversation, "outage")
+        async with program.client.stream("GET", f"/api/runs/{run['run_id']}/events") as answer:
+            lines = answer.aiter_lines()
+            async for line in lines:
+                if "kept " in line:
+                    break
+            with postgres.away():
+                model.open_gate("long-gone")
+                told = [line async for line in lines]  # the stream ends although the database is still away
+        assert any('"code":"database_unavailable"' in line for line in told)
+        events = await ended(program, run)
+    assert types_of(events)[-3:] == ["agent_complete", "error", "complete"]
+    assert events[-2]["code"] == "database_unavailable"
+    assert events[-1]["message"]["content"] == text_of(events) == "kept "
+
+
+async def ended(program: Program, run: Json) -> list[Json]:
+    """The run's events once it has an end: the server mends it by itself when the database is back."""
+    for _ in range(100):
+        status = (await program.client.get(f"/api/runs/{run['run_id']}")).json()
+        if status["status"] != "running":
+            return await program.events(run["run_id"])
+        await asyncio.sleep(0.1)
+    raise AssertionError("the run never ended")
+
+
+async def test_many_runs_in_one_killed_process_all_get_an_end(server: Server, model: ModelServer) -> None:
+    model.script([{"text": "one of many"}, {"stall": True}], match="many at once")
+    server.start()
+    async with program_at(server) as program:
+        runs = [await program.start(await program.new_conversation(), "many at once") for _ in range(30)]
+        for run in runs:
+            await shown_until_first_text(program, run)
+        server.kill()
+        server.start()
+        for run in runs:
+            events = await program.events(run["run_id"])
+            assert events[-1]["status"] == "failed"
+            assert events[-1]["message"]["content"] == "one of many"
+            assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+
+
+async def test_a_model_that_is_not_there_is_told_and_serves_when_it_is_back(tmp_path: Path) -> None:
+    with ModelServer.start() as model:
+        url, port = model.url, model.port
+    with Server(tmp_path, RIVERRUN_MODEL_URL=url, RIVERRUN_MODEL_RETRIES="0").start() as server:
+        async with program_at(server) as program:
+            conversation = await program.new_conversation()
+            path = f"/api/conversations/{conversation}/messages"
+            failed = await program.client.post(path, json={"content": "anybody?"})
+            assert failed.status_code == 502
+            assert url in failed.json()["detail"]
+            with ModelServer.start(port=port):
+                assert (await program.client.post(path, json={"content": "anybody?"})).status_code == 200
