@@ -8,11 +8,11 @@ from typing import Any
 from advanced_alchemy.extensions.litestar import SQLAlchemyPlugin
 from litestar import Litestar
 from litestar.config.compression import CompressionConfig
-from litestar.contrib.jinja import JinjaTemplateEngine
 from litestar.datastructures import MutableScopeHeaders, State
-from litestar.di import Provide
+from litestar.di import NamedDependency, Provide
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import ScalarRenderPlugin
+from litestar.plugins.jinja import JinjaTemplateEngine
 from litestar.plugins.problem_details import ProblemDetailsPlugin
 from litestar.static_files import create_static_files_router
 from litestar.template.config import TemplateConfig
@@ -97,6 +97,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
         },
         plugins=[SQLAlchemyPlugin(config=database), ProblemDetailsPlugin()],
         lifespan=[work],
+        state=State({"settings": settings}),
         before_request=check_origin(frozenset(settings.allowed_origins)),
         before_send=[add_security_headers],
         exception_handlers=HANDLERS,
@@ -122,19 +123,19 @@ def provide_journal(state: State) -> Journal:
     return journal
 
 
-def provide_conversations(db_session: AsyncSession) -> Conversations:
+def provide_conversations(db_session: NamedDependency[AsyncSession]) -> Conversations:
     return Conversations(session=db_session)
 
 
-def provide_messages(db_session: AsyncSession) -> Messages:
+def provide_messages(db_session: NamedDependency[AsyncSession]) -> Messages:
     return Messages(session=db_session)
 
 
-def provide_runs(db_session: AsyncSession) -> Runs:
+def provide_runs(db_session: NamedDependency[AsyncSession]) -> Runs:
     return Runs(session=db_session)
 
 
-def provide_events(db_session: AsyncSession) -> Events:
+def provide_events(db_session: NamedDependency[AsyncSession]) -> Events:
     return Events(session=db_session)
 
 

@@ -1,5 +1,6 @@
-"""The `riverrun` command: Litestar's own command group under our name, with a `run` that suits streams."""
+"""The `riverrun` command: Litestar's own commands under our name, with a `run` that suits streams."""
 
+import asyncio
 import logging
 import os
 import sys
@@ -7,44 +8,67 @@ from socket import socket
 
 import rich_click as click
 import uvicorn
+from advanced_alchemy.extensions.litestar.cli import database_group
 from litestar import Litestar
-from litestar.cli.main import litestar_group
+from litestar.cli._utils import LitestarEnv, LitestarGroup
+from litestar.cli.commands.core import info_command, routes_command
+from litestar.cli.commands.schema import schema_group
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+from sqlalchemy.exc import SQLAlchemyError
 
-from .app import create_app
+from . import __version__
+from .persistence.database import configure, migrate
 from .settings import Settings
 from .vendor import VendorMissing
 
 APP = "riverrun.app:create_app"
 
 
-@click.command("run")
-@click.option("--host", default=lambda: os.environ.get("HOST") or "127.0.0.1", help="Address to listen on.")
-@click.option("--port", default=lambda: int(os.environ.get("PORT") or 8000), type=int, help="Port to listen on.")
-@click.option("--access-log/--no-access-log", default=False, help="A log line for every request.")
+@click.group(cls=LitestarGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="riverrun")
+@click.pass_context
+def riverrun(context: click.Context) -> None:
+    """Talk with an assistant or a team of agents and watch the work live."""
+    context.obj = LitestarEnv.from_env(APP)
+
+
+@riverrun.command()
+@click.option("--host", envvar="HOST", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", envvar="PORT", default=8000, show_default=True, type=click.IntRange(1, 65535), help="Port.")
 @click.option("--root-path", default="", help="Path under which a proxy serves the application.")
-def run(host: str, port: int, access_log: bool, root_path: str) -> None:
+@click.option("--access-log", is_flag=True, help="Write a log line for every request.")
+def run(app: Litestar, host: str, port: int, root_path: str, access_log: bool) -> None:
     """Bring the database up to date and serve."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s  %(name)s: %(message)s")
-    for chatty in ("httpx", "httpx2", "alembic", "aiosqlite"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    os.environ["LITESTAR_PORT"] = str(port)
-    settings = Settings()
-    app = create_app(settings)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    settings: Settings = app.state.settings
+    settings.port = port
+    bring_up_to_date(settings)
     config = uvicorn.Config(
         app,
         host=host,
         port=port,
-        access_log=access_log,
-        log_level="warning",
         root_path=root_path,
-        timeout_graceful_shutdown=round(settings.shutdown_grace) or 1,
-        ws="websockets-sansio",
+        access_log=access_log,
+        log_level="info" if access_log else "warning",
+        # An open stream would hold a shutdown for ever.
+        timeout_graceful_shutdown=max(1, round(settings.shutdown_grace)),
     )
     server = Server(config, app)
     server.run()
     if not server.started:
         sys.exit(3)
+
+
+def bring_up_to_date(settings: Settings) -> None:
+    """The application does so itself; here what is wrong can be told in a sentence."""
+    try:
+        asyncio.run(migrate(configure(settings.database)))
+    except (OSError, SQLAlchemyError) as failure:
+        where = "RIVERRUN_DATABASE_URL" if settings.database_url else f"RIVERRUN_DATA ({settings.data})"
+        reason = str(getattr(failure, "orig", None) or failure)
+        raise click.ClickException(f"The database cannot be used: {reason}. Check {where}.") from failure
 
 
 class Server(uvicorn.Server):
@@ -66,13 +90,25 @@ def address(config: uvicorn.Config) -> str:
     return f"http://{host}:{config.port}{config.root_path}"
 
 
+for command in (database_group, routes_command, schema_group, info_command):
+    riverrun.add_command(command)
+
+
 def main() -> None:
-    os.environ.setdefault("LITESTAR_APP", APP)
     os.environ.setdefault("LITESTAR_APP_NAME", "riverrun")
     os.environ.setdefault("LITESTAR_QUIET_CONSOLE", "1")
-    litestar_group.add_command(run, name="run")
     try:
-        litestar_group(prog_name="riverrun")
-    except (ValidationError, VendorMissing) as failure:
+        riverrun(prog_name="riverrun")
+    except ValidationError as failure:
+        click.echo("\n".join(map(sentence, failure.errors())), err=True)
+        sys.exit(2)
+    except VendorMissing as failure:
         click.echo(str(failure), err=True)
         sys.exit(2)
+
+
+def sentence(error: ErrorDetails) -> str:
+    """Which setting is wrong and why; its value may be a secret."""
+    name = str(error["loc"][0])
+    setting = name if name.isupper() else f"RIVERRUN_{name.upper()}"
+    return f"{setting}: {error['msg'].removeprefix('Value error, ')}"

@@ -1,6 +1,5 @@
 """The settings, read once from the environment and a `.env` file. `docs/settings.md` tells each."""
 
-import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal
@@ -49,16 +48,25 @@ class Settings(BaseSettings):
     """Seconds which a shutdown gives to runs before it interrupts them."""
     keep_events_days: int = Field(30, ge=1)
     """Days after which the chunks of an agent's turn are merged into one event."""
+    port: int = Field(8000, validation_alias="PORT")
+    """Our own port, where no model is looked for; `riverrun run` sets it to the one it listens on."""
     heartbeat: float = Field(15.0, gt=0)
     """Seconds of silence after which a stream carries a heartbeat."""
     allowed_origins: list[str] = []
     """Further origins (`https://host`) from which a browser may send changes, for example a proxy's."""
 
-    @field_validator("model_url", "database_url")
+    @field_validator("model_url")
     @classmethod
-    def has_scheme(cls, value: str) -> str:
-        if value and not urlsplit(value).scheme:
-            raise ValueError(f"needs a scheme such as https://, got {value!r}")
+    def is_address(cls, value: str) -> str:
+        if value and urlsplit(value).scheme not in ("http", "https"):
+            raise ValueError("an address begins with http:// or https://")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def is_supported(cls, value: str) -> str:
+        if value and not value.startswith(("postgresql+asyncpg://", "sqlite+aiosqlite://")):
+            raise ValueError("a database is postgresql+asyncpg://user:password@host/name or sqlite+aiosqlite:///file")
         return value
 
     @property
@@ -70,7 +78,6 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite+aiosqlite:///{self.data.resolve() / 'riverrun.db'}"
 
     def model_options(self) -> ModelOptions:
-        own_port = int(os.environ.get("LITESTAR_PORT", "8000"))
         return ModelOptions(
             url=self.model_url,
             key=self.model_key,
@@ -82,5 +89,5 @@ class Settings(BaseSettings):
             simulate_delay=self.simulate_delay,
             simulate_thought_delay=self.simulate_thought_delay,
             simulate_code_delay=self.simulate_code_delay,
-            skip_ports=(own_port,),
+            skip_ports=(self.port,),
         )

@@ -7,7 +7,8 @@ from uuid import UUID
 
 from litestar import Controller, Request, Response, delete, get, patch, post
 from litestar.datastructures import State
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody, Parameter
 from litestar.response import Stream
 from litestar.status_codes import HTTP_200_OK, HTTP_202_ACCEPTED, HTTP_204_NO_CONTENT
 from msgspec import Meta, Struct, field
@@ -135,7 +136,12 @@ class ConversationsApi(Controller):
     tags = ("conversations",)
 
     @post()
-    async def create(self, data: NewConversation, conversations: Conversations, runner: Runner) -> Conversation:
+    async def create(
+        self,
+        data: JSONBody[NewConversation],
+        conversations: NamedDependency[Conversations],
+        runner: NamedDependency[Runner],
+    ) -> Conversation:
         """Makes an empty conversation."""
         if data.team not in runner.teams:
             raise Invalid(f"There is no team {data.team!r}.", field="team")
@@ -145,9 +151,9 @@ class ConversationsApi(Controller):
     @get()
     async def index(
         self,
-        conversations: Conversations,
+        conversations: NamedDependency[Conversations],
         limit: Annotated[int, Parameter(ge=1, le=200)] = 50,
-        before: datetime | None = None,
+        before: FromQuery[datetime | None] = None,
     ) -> list[Conversation]:
         """Newest first. `before`: an `active_at` to go on from."""
         return [Conversation.of(row) for row in await conversations.newest(limit, before)]
@@ -155,14 +161,14 @@ class ConversationsApi(Controller):
     @get("/{conversation_id:uuid}")
     async def show(
         self,
-        conversation_id: UUID,
-        conversations: Conversations,
-        messages: Messages,
-        runs: Runs,
-        events: Events,
-        journal: Journal,
+        conversation_id: FromPath[UUID],
+        conversations: NamedDependency[Conversations],
+        messages: NamedDependency[Messages],
+        runs: NamedDependency[Runs],
+        events: NamedDependency[Events],
+        journal: NamedDependency[Journal],
         limit: Annotated[int, Parameter(ge=1, le=500)] = 100,
-        before: UUID | None = None,
+        before: FromQuery[UUID | None] = None,
     ) -> ConversationWithMessages:
         """The newest messages with what agents did for them, oldest first. `before`: a message's id to go back from."""
         row = await found(conversations, conversation_id)
@@ -178,7 +184,9 @@ class ConversationsApi(Controller):
         )
 
     @patch("/{conversation_id:uuid}")
-    async def rename(self, conversation_id: UUID, data: Rename, conversations: Conversations) -> Conversation:
+    async def rename(
+        self, conversation_id: FromPath[UUID], data: JSONBody[Rename], conversations: NamedDependency[Conversations]
+    ) -> Conversation:
         title = words(data.title, 200, field="title")
         if not await conversations.rename(conversation_id, title):
             raise missing_conversation()
@@ -186,7 +194,13 @@ class ConversationsApi(Controller):
         return Conversation.of(await found(conversations, conversation_id))
 
     @delete("/{conversation_id:uuid}")
-    async def discard(self, conversation_id: UUID, conversations: Conversations, runner: Runner, runs: Runs) -> None:
+    async def discard(
+        self,
+        conversation_id: FromPath[UUID],
+        conversations: NamedDependency[Conversations],
+        runner: NamedDependency[Runner],
+        runs: NamedDependency[Runs],
+    ) -> None:
         """Deletes it and stops what works in it. It can be restored in the page for a day."""
         if not await conversations.discard(conversation_id):
             raise missing_conversation()
@@ -196,7 +210,12 @@ class ConversationsApi(Controller):
 
     @post("/{conversation_id:uuid}/messages", status_code=HTTP_200_OK)
     async def send(
-        self, conversation_id: UUID, data: NewMessage, conversations: Conversations, runner: Runner, settings: Settings
+        self,
+        conversation_id: FromPath[UUID],
+        data: JSONBody[NewMessage],
+        conversations: NamedDependency[Conversations],
+        runner: NamedDependency[Runner],
+        settings: NamedDependency[Settings],
     ) -> Reply:
         """Sends a message and waits for the whole reply. The run goes on even if the caller leaves."""
         started = await start(conversation_id, data, conversations, runner, settings)
@@ -209,7 +228,12 @@ class ConversationsApi(Controller):
         opt={"exclude_from_compression": True},
     )
     async def send_and_stream(
-        self, conversation_id: UUID, data: NewMessage, conversations: Conversations, runner: Runner, settings: Settings
+        self,
+        conversation_id: FromPath[UUID],
+        data: JSONBody[NewMessage],
+        conversations: NamedDependency[Conversations],
+        runner: NamedDependency[Runner],
+        settings: NamedDependency[Settings],
     ) -> Stream:
         """Sends a message and streams the run's events as Server-Sent Events."""
         started = await start(conversation_id, data, conversations, runner, settings)
@@ -217,7 +241,12 @@ class ConversationsApi(Controller):
 
     @post("/{conversation_id:uuid}/runs", status_code=HTTP_202_ACCEPTED)
     async def start_run(
-        self, conversation_id: UUID, data: NewMessage, conversations: Conversations, runner: Runner, settings: Settings
+        self,
+        conversation_id: FromPath[UUID],
+        data: JSONBody[NewMessage],
+        conversations: NamedDependency[Conversations],
+        runner: NamedDependency[Runner],
+        settings: NamedDependency[Settings],
     ) -> StartedRun:
         """Sends a message and answers at once; the run can be followed by its id."""
         started = await start(conversation_id, data, conversations, runner, settings)
@@ -229,7 +258,9 @@ class RunsApi(Controller):
     tags = ("runs",)
 
     @get()
-    async def show(self, run_id: UUID, runs: Runs, journal: Journal) -> RunStatus:
+    async def show(
+        self, run_id: FromPath[UUID], runs: NamedDependency[Runs], journal: NamedDependency[Journal]
+    ) -> RunStatus:
         run = await found_run(runs, run_id)
         view = await view_of(run, journal)
         return RunStatus(
@@ -251,11 +282,11 @@ class RunsApi(Controller):
     @get("/events", media_type=sse.MEDIA_TYPE, opt={"exclude_from_compression": True})
     async def events(
         self,
-        run_id: UUID,
+        run_id: FromPath[UUID],
         request: Request[Any, Any, State],
-        runs: Runs,
-        journal: Journal,
-        settings: Settings,
+        runs: NamedDependency[Runs],
+        journal: NamedDependency[Journal],
+        settings: NamedDependency[Settings],
         after: Annotated[int, Parameter(ge=0)] = 0,
     ) -> Response[Any]:
         """The run's events after a cursor (`?after=` or `Last-Event-ID`, whichever is further) as Server-Sent Events.
@@ -272,7 +303,9 @@ class RunsApi(Controller):
         return event_stream(journal, run_id, cursor, settings.heartbeat)
 
     @post("/cancel", status_code=HTTP_202_ACCEPTED)
-    async def cancel(self, run_id: UUID, runs: Runs, runner: Runner) -> StartedRun:
+    async def cancel(
+        self, run_id: FromPath[UUID], runs: NamedDependency[Runs], runner: NamedDependency[Runner]
+    ) -> StartedRun:
         """Stops a run; its end follows as events. Stopping a run that has ended changes nothing."""
         run = await found_run(runs, run_id)
         runner.cancel(run_id)

@@ -1,0 +1,85 @@
+"""The command, as people use it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.server import Server, free_port
+
+
+def riverrun(folder: Path, *arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("RIVERRUN", "OPENAI"))}
+    return subprocess.run(
+        [sys.executable, "-m", "riverrun", *arguments],
+        cwd=folder,
+        env=environment | {"RIVERRUN_MODEL": "demo", "COLUMNS": "100"} | settings,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_help_lists_the_commands(tmp_path: Path) -> None:
+    shown = riverrun(tmp_path, "--help")
+    assert shown.returncode == 0
+    for command in ("run", "database", "routes"):
+        assert f" {command} " in shown.stdout
+
+
+def test_routes_names_the_pages_and_the_api(tmp_path: Path) -> None:
+    shown = riverrun(tmp_path, "routes").stdout
+    assert "/api/conversations" in shown
+    assert "/runs/{run_id:uuid}/stream" in shown
+
+
+def test_the_database_is_brought_up_to_date_by_command(tmp_path: Path) -> None:
+    done = riverrun(tmp_path, "database", "upgrade", "--no-prompt")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "data" / "riverrun.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"RIVERRUN_MODEL_URL": "localhost/v1"}, "RIVERRUN_MODEL_URL"),
+        ({"RIVERRUN_DATABASE_URL": "mysql://x/y"}, "RIVERRUN_DATABASE_URL"),
+        ({"RIVERRUN_HEARTBEAT": "soon"}, "RIVERRUN_HEARTBEAT"),
+    ],
+)
+def test_a_wrong_setting_is_named_and_its_value_is_not_shown(
+    tmp_path: Path, settings: dict[str, str], named: str
+) -> None:
+    failed = riverrun(tmp_path, "run", "--port", str(free_port()), **settings)
+    assert failed.returncode == 2
+    assert named in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+def test_a_port_in_use_is_a_sentence(tmp_path: Path) -> None:
+    with Server(tmp_path, RIVERRUN_MODEL="demo").start() as server:
+        failed = riverrun(tmp_path, "run", "--port", str(server.port))
+    assert failed.returncode != 0
+    assert "address already in use" in failed.stderr.lower()
+
+
+def test_a_data_folder_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    failed = riverrun(tmp_path, "run", "--port", str(free_port()), RIVERRUN_DATA=str(tmp_path / "file" / "data"))
+    assert failed.returncode != 0
+    assert "RIVERRUN_DATA" in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+def test_a_dotenv_file_is_honoured_and_a_variable_beats_it(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("RIVERRUN_MODEL=demo\nRIVERRUN_HEARTBEAT=soon\n")
+    assert riverrun(tmp_path, "routes").returncode == 2
+    assert riverrun(tmp_path, "routes", RIVERRUN_HEARTBEAT="3").returncode == 0
+
+
+def test_it_says_where_it_serves_and_which_model(tmp_path: Path) -> None:
+    with Server(tmp_path, RIVERRUN_MODEL="demo").start() as server:
+        assert f"riverrun serves at {server.url}\n" in server.log.read_text()
+        assert "Model: demo\n" in server.log.read_text()

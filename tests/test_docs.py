@@ -1,0 +1,112 @@
+"""The documentation is read: what exists is described, and what is described exists."""
+
+import re
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import rich_click as click
+from litestar import Litestar
+from pydantic import AliasChoices
+from pydantic.fields import FieldInfo
+
+from riverrun.agents.events import Event
+from riverrun.app import create_app
+from riverrun.cli import riverrun
+from riverrun.errors import RiverrunError
+from riverrun.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+
+
+def page(name: str) -> str:
+    return (ROOT / "docs" / f"{name}.md").read_text()
+
+
+def names_of(name: str, field: FieldInfo) -> list[str]:
+    match field.validation_alias:
+        case AliasChoices(choices=choices):
+            return [str(choice) for choice in choices]
+        case str(alias):
+            return [alias]
+        case _:
+            return [f"RIVERRUN_{name.upper()}"]
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Litestar:
+    return create_app(Settings(data=tmp_path_factory.mktemp("data"), model="demo"))
+
+
+def test_every_setting_is_described_and_no_other() -> None:
+    settings = {alias for name, field in Settings.model_fields.items() for alias in names_of(name, field)}
+    described = set(re.findall(r"`((?:RIVERRUN|OPENAI)_\w+|PORT)`", page("settings")))
+    assert described == settings
+
+
+@pytest.mark.parametrize("field", [name for name in Settings.model_fields if name != "port"])
+def test_a_setting_is_described_with_its_default(field: str) -> None:
+    info = Settings.model_fields[field]
+    default = info.default
+    if default in ("", None):
+        return
+    row = next(line for line in page("settings").splitlines() if line.startswith(f"| `{names_of(field, info)[0]}`"))
+    shown = row.split("|")[2].strip(" `")
+    assert shown == (f"{default:g}" if isinstance(default, float) else str(default))
+
+
+@pytest.mark.parametrize("event", get_args(Event), ids=lambda event: event.__name__)
+def test_every_event_is_described_with_its_fields(event: type) -> None:
+    tag = event.__struct_config__.tag  # type: ignore[attr-defined]
+    row = next(line for line in page("events").splitlines() if line.startswith(f"| `{tag}`"))
+    common = {"seq", "run_id", "at", "agent"}
+    missing = [name for name in event.__struct_fields__ if name not in common and f"`{name}`" not in row]  # type: ignore[attr-defined]
+    assert missing == []
+
+
+def test_every_endpoint_is_described_and_no_other(app: Litestar) -> None:
+    typed = re.compile(r":\w+}")
+    routes = {
+        f"{method} {re.sub(typed, '}', route.path)}"
+        for route in app.routes
+        if route.path.startswith(("/api", "/health"))
+        for method in getattr(route, "methods", ())
+        if method not in ("OPTIONS", "HEAD")
+    }
+    described = set(re.findall(r"^\| `([A-Z]+ /\S+)`", page("http"), re.MULTILINE))
+    assert described == routes
+
+
+def test_every_command_is_described_and_no_other() -> None:
+    assert isinstance(riverrun, click.Group)
+    described = set(re.findall(r"^\| `riverrun (\w+)`", page("commands"), re.MULTILINE))
+    assert described == set(riverrun.commands)
+
+
+def test_every_option_of_run_is_described() -> None:
+    row = next(line for line in page("commands").splitlines() if line.startswith("| `riverrun run`"))
+    options = [option for parameter in riverrun.commands["run"].params for option in parameter.opts]
+    assert [option for option in options if f"`{option}`" not in row] == []
+
+
+def test_every_error_is_described() -> None:
+    described = set(re.findall(r"^\| (\d+) \| `(\w+)`", page("http"), re.MULTILINE))
+    errors = {(str(error.status), error.code) for error in RiverrunError.__subclasses__()}
+    errors |= {
+        (str(error.status), error.code) for kind in RiverrunError.__subclasses__() for error in kind.__subclasses__()
+    }
+    assert described == errors
+
+
+@pytest.mark.parametrize("name", ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
+def test_every_link_of_the_documentation_leads_somewhere(name: str) -> None:
+    file = ROOT / name
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", file.read_text()):
+        assert (file.parent / target).exists(), f"{name} links to {target}"
+
+
+def test_every_make_target_of_the_documentation_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for name in ("README.md", "docs/commands.md"):
+        for target in re.findall(r"`make (\w+)", (ROOT / name).read_text()):
+            assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"{name} names make {target}"
