@@ -42,7 +42,7 @@ class Program:
         self, run: str, after: int = 0, headers: dict[str, str] | None = None
     ) -> AsyncIterator[AsyncIterator[Json]]:
         path = f"/api/runs/{run}/events?after={after}"
-        async with aconnect_sse(self.client, "GET", path, headers=headers) as source:
+        async with aconnect_sse(self.client, "GET", path, headers=dict(headers or {})) as source:
             assert source.response.status_code == 200, await source.response.aread()
             yield checked(source.aiter_sse())
 
