@@ -125,17 +125,7 @@ class Complete(Stamped, frozen=True, tag="complete"):
     usage: Usage | None = None
 
 
-Event = (
-    Start
-    | AgentStart
-    | AgentChunk
-    | AgentComplete
-    | Interaction
-    | Progress
-    | CodeChange
-    | Error
-    | Complete
-)
+Event = Start | AgentStart | AgentChunk | AgentComplete | Interaction | Progress | CodeChange | Error | Complete
 
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(Event).decode
