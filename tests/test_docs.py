@@ -1,5 +1,6 @@
 """The documentation is read: what exists is described, and what is described exists."""
 
+import ast
 import re
 from pathlib import Path
 from typing import get_args
@@ -110,3 +111,14 @@ def test_every_make_target_of_the_documentation_exists() -> None:
     for name in ("README.md", "docs/commands.md"):
         for target in re.findall(r"`make (\w+)", (ROOT / name).read_text()):
             assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"{name} names make {target}"
+
+
+def test_every_failure_of_a_model_is_described() -> None:
+    tree = ast.parse((ROOT / "src" / "agents" / "failures.py").read_text())
+    codes = {
+        call.args[1].value
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Failure"
+        if isinstance(call.args[1], ast.Constant)
+    }
+    assert set(re.findall(r"^\| `(\w+)` \|", page("models"), re.MULTILINE)) == codes

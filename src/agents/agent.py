@@ -32,24 +32,24 @@ class Agent(Struct, frozen=True):
             async for delta in deltas:
                 match delta:
                     case Text():
-                        if thoughts.pending:
-                            yield thoughts.take()
+                        if thought := thoughts.take():
+                            yield thought
                         text = printable(delta.text)
                         yield AgentChunk(agent=self.name, turn=turn, text=text, offset=offset)
                         written.append(text)
                         offset += len(text)
                     case Reasoning():
                         thoughts.add(printable(delta.text))
-                        if thoughts.ripe:
-                            yield thoughts.take()
+                        if thoughts.ripe and (thought := thoughts.take()):
+                            yield thought
                     case Notice():
                         yield Interaction(agent=self.name, turn=turn, kind="thought", content=delta.content)
                     case ToolCall():
                         pass  # no tools are offered yet, so a call here is the model's invention
                     case Finished():
                         finished = delta
-        if thoughts.pending:
-            yield thoughts.take()
+        if thought := thoughts.take():
+            yield thought
         yield AgentComplete(
             agent=self.name,
             turn=turn,
@@ -65,17 +65,19 @@ class Thoughts:
 
     def __init__(self, agent: str, turn: int) -> None:
         self._agent, self._turn = agent, turn
-        self.pending = ""
+        self._pending = ""
 
     def add(self, text: str) -> None:
-        self.pending += text
+        self._pending += text
 
     @property
     def ripe(self) -> bool:
-        return "\n\n" in self.pending.strip("\n") or (len(self.pending) > THOUGHT_LENGTH and "\n" in self.pending)
+        return "\n\n" in self._pending.strip("\n") or (len(self._pending) > THOUGHT_LENGTH and "\n" in self._pending)
 
-    def take(self) -> Interaction:
-        content, self.pending = self.pending, ""
+    def take(self) -> Interaction | None:
+        content, self._pending = self._pending.strip("\n"), ""
+        if not content.strip():
+            return None
         return Interaction(agent=self._agent, turn=self._turn, kind="thought", content=content)
 
 

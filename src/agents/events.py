@@ -42,9 +42,9 @@ class Start(Stamped, frozen=True, tag="start"):
 
 
 class AgentStart(Stamped, frozen=True, tag="agent_start"):
-    """`turn` counts the turns of all agents of the run from 1.
+    """`turn` counts the turns of all agents of the run from 1; `parent` is the turn that asked for this one.
 
-    `attempt` is 2 and more after a crash: what this turn wrote before is void. `parent` is the turn that asked for this one.
+    `attempt` is 2 and more after a crash: what this turn wrote before is void.
     """
 
     turn: int

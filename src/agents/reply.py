@@ -12,6 +12,7 @@ import msgspec
 from .events import Usage
 from .exchange import Delta, Finished, Reasoning, Text, ToolCall
 from .failures import Failure, Server, report_of
+from .think import ThinkTags
 
 LONGEST_LINE = 4 * 1024 * 1024
 """Bytes; more without a line break is no event stream."""
@@ -117,6 +118,7 @@ class Reply:
         self._server = server
         self._opening = b""
         self._rest = b""
+        self._tags = ThinkTags()
         self._event = b""
         self._heard = False
         self._said: list[Text | Reasoning] = []
@@ -169,7 +171,7 @@ class Reply:
         if self._finish_reason is None:
             raise broken or self._failure or self._ended_early()
         calls = [call.complete(number) for number, call in enumerate(self._calls, 1)]
-        return [*calls, Finished(self._finish_reason, self._usage)]
+        return [*self._tags.end(), *calls, Finished(self._finish_reason, self._usage)]
 
     def _take_other(self, line: bytes) -> None:
         if line.startswith(b"event:"):
@@ -209,7 +211,8 @@ class Reply:
         if thought := said.reasoning_content or said.reasoning:
             self._said.append(Reasoning(thought))
         if content := said.content or said.refusal:
-            self._said.append(Text(content if isinstance(content, str) else "".join(part.text for part in content)))
+            text = content if isinstance(content, str) else "".join(part.text for part in content)
+            self._said.extend(self._tags.feed(text))
         for part in said.tool_calls or ():
             self._take_call(part)
 
