@@ -26,9 +26,8 @@ from .controllers import api, pages
 from .controllers.health import health
 from .controllers.origin import check_origin
 from .controllers.problems import HANDLERS
-from .persistence.database import configure, migrate
+from .persistence.database import configure, create_writer, migrate
 from .persistence.repositories import Conversations, Events, Messages, Runs
-from .persistence.writer import Writer
 from .rendering.templates import environment
 from .runs.housekeeping import housekeeping
 from .runs.journal import Journal
@@ -60,7 +59,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
         await migrate(database)
         sessions = database.create_session_maker()
         model = await connect(settings.model_options())
-        journal = Journal(Writer(database.get_engine(), settings.database_patience), sessions)
+        journal = Journal(create_writer(database, settings.database_patience), sessions)
         runner = Runner(journal, sessions, registry(), model, limit=settings.run_limit, grace=settings.shutdown_grace)
         app.state.update(runner=runner, journal=journal)
         try:
@@ -146,7 +145,7 @@ async def add_security_headers(message: Message, scope: Scope) -> None:
             headers.setdefault(name, value)
 
 
-def cache_for_good(response: Any) -> Any:
+async def cache_for_good(response: Any) -> Any:
     """Addresses of static files carry a hash of their content, so a copy never grows old."""
     response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
     return response

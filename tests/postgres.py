@@ -121,9 +121,7 @@ class OwnPostgres(Postgres):
         # The password goes over loopback as it is, because hashing it would slow down every connection.
         account = ("--username=riverrun", f"--pwfile={file}", "--auth=password")
         self._run("initdb", *account, "--no-sync", "--encoding=UTF8", "--locale=C")
-        return URL.create(
-            DRIVER, "riverrun", password, host="127.0.0.1", port=free_port(), database="postgres"
-        )
+        return URL.create(DRIVER, "riverrun", password, host="127.0.0.1", port=free_port(), database="postgres")
 
     def start(self) -> None:
         settings = self._settings | {

@@ -1,5 +1,6 @@
 """How the pages' controllers answer: a whole page, partials for an open one, or the way to the next page."""
 
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -16,15 +17,14 @@ PageRequest = Request[Any, Any, State]
 NO_STORE = {"Cache-Control": "no-store"}  # otherwise Back would show what a page was, not what is saved
 
 
-def html(content: str, status: int = HTTP_200_OK, **headers: str) -> Response[str]:
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Response(content, status_code=status, media_type=MediaType.HTML, headers={**NO_STORE, **named})
+def html(content: str, headers: Mapping[str, str] | None = None, status: int = HTTP_200_OK) -> Response[str]:
+    return Response(content, status_code=status, media_type=MediaType.HTML, headers={**NO_STORE, **(headers or {})})
 
 
-def partials(*changes: str, title: str = "", **headers: str) -> Response[str]:
+def partials(*changes: str, title: str = "", headers: Mapping[str, str] | None = None) -> Response[str]:
     """Changes to the page that asked; whatever problem it told of before is over."""
     head = f"<title>{escape(title)}</title>" if title else ""
-    return html(head + partial("#problem", "innerHTML", "") + "".join(changes), **headers)
+    return html(head + partial("#problem", "innerHTML", "") + "".join(changes), headers)
 
 
 def nothing() -> Response[None]:

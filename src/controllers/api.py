@@ -12,12 +12,15 @@ from litestar.params import FromPath, FromQuery, JSONBody, Parameter
 from litestar.response import Stream
 from litestar.status_codes import HTTP_200_OK, HTTP_202_ACCEPTED, HTTP_204_NO_CONTENT
 from msgspec import Meta, Struct, field
+from msgspec.structs import asdict
+from uuid_utils.compat import uuid7
 
 from ..agents.events import CodeChange, Complete, Error, FinalMessage, Interaction, Usage, encode, type_of
 from ..agents.teams import DEFAULT
 from ..errors import Invalid, NotFound, RunFailed, StorageUnavailable
 from ..persistence import tables
 from ..persistence.repositories import Conversations, Events, Messages, Runs
+from ..persistence.statements import ADD_CONVERSATION
 from ..rendering import sse
 from ..runs.history import view_of, views_of
 from ..runs.journal import Journal, Recorded, now
@@ -139,14 +142,15 @@ class ConversationsApi(Controller):
     async def create(
         self,
         data: JSONBody[NewConversation],
-        conversations: NamedDependency[Conversations],
         runner: NamedDependency[Runner],
     ) -> Conversation:
         """Makes an empty conversation."""
         if data.team not in runner.teams:
             raise Invalid(f"There is no team {data.team!r}.", field="team")
-        row = tables.Conversation(title=data.title.strip(), team=data.team, active_at=now())
-        return Conversation.of(await conversations.add(row, auto_commit=True))
+        at = now()
+        made = Conversation(uuid7(), data.title.strip(), data.team, at, at)
+        await runner.journal.save({ADD_CONVERSATION: [{**asdict(made), "updated_at": at}]})
+        return made
 
     @get()
     async def index(
@@ -213,12 +217,11 @@ class ConversationsApi(Controller):
         self,
         conversation_id: FromPath[UUID],
         data: JSONBody[NewMessage],
-        conversations: NamedDependency[Conversations],
         runner: NamedDependency[Runner],
         settings: NamedDependency[Settings],
     ) -> Reply:
         """Sends a message and waits for the whole reply. The run goes on even if the caller leaves."""
-        started = await start(conversation_id, data, conversations, runner, settings)
+        started = await start(conversation_id, data, runner, settings)
         return await reply(started, runner.journal)
 
     @post(
@@ -231,12 +234,11 @@ class ConversationsApi(Controller):
         self,
         conversation_id: FromPath[UUID],
         data: JSONBody[NewMessage],
-        conversations: NamedDependency[Conversations],
         runner: NamedDependency[Runner],
         settings: NamedDependency[Settings],
     ) -> Stream:
         """Sends a message and streams the run's events as Server-Sent Events."""
-        started = await start(conversation_id, data, conversations, runner, settings)
+        started = await start(conversation_id, data, runner, settings)
         return event_stream(runner.journal, started.run_id, 0, settings.heartbeat)
 
     @post("/{conversation_id:uuid}/runs", status_code=HTTP_202_ACCEPTED)
@@ -244,12 +246,11 @@ class ConversationsApi(Controller):
         self,
         conversation_id: FromPath[UUID],
         data: JSONBody[NewMessage],
-        conversations: NamedDependency[Conversations],
         runner: NamedDependency[Runner],
         settings: NamedDependency[Settings],
     ) -> StartedRun:
         """Sends a message and answers at once; the run can be followed by its id."""
-        started = await start(conversation_id, data, conversations, runner, settings)
+        started = await start(conversation_id, data, runner, settings)
         return StartedRun(started.run_id, started.message_id)
 
 
@@ -312,13 +313,8 @@ class RunsApi(Controller):
         return StartedRun(run.id, run.message_id)
 
 
-async def start(
-    conversation_id: UUID, data: NewMessage, conversations: Conversations, runner: Runner, settings: Settings
-) -> Started:
-    content = words(data.content, settings.message_limit)
-    conversation = await found(conversations, conversation_id)
-    await conversations.session.close()  # a stream must not hold a connection
-    return await runner.start(content, data.team or conversation.team, conversation)
+async def start(conversation_id: UUID, data: NewMessage, runner: Runner, settings: Settings) -> Started:
+    return await runner.start(words(data.content, settings.message_limit), data.team, conversation_id)
 
 
 async def reply(started: Started, journal: Journal) -> Reply:

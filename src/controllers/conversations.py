@@ -40,7 +40,7 @@ from .body import words
 
 LISTED = 50  # conversations in the list
 SHOWN = 50  # messages on a page
-LIVE = "<!-- the reply, as it comes -->"  # no text can contain this: it is escaped
+LIVE = Markup("<!-- the reply, as it comes -->")  # no text can contain this: it is escaped
 FRAME = 1 / 10  # seconds between two pieces of a page without scripts
 
 Exchange = tuple[Message, RunView | None]
@@ -59,6 +59,11 @@ class Shelf(Struct):
         found = await conversations.newest(LISTED + 1, before)
         older = found[LISTED - 1].active_at.isoformat() if len(found) > LISTED else None
         return cls(found[:LISTED], older, list(runner.teams.values()), runner.model.name)
+
+    @classmethod
+    def bare(cls, runner: Runner) -> "Shelf":
+        """For a page that has to do without the database."""
+        return cls([], None, list(runner.teams.values()), runner.model.name)
 
 
 def page(shelf: Shelf, current: Conversation | None = None, exchanges: Sequence[Exchange] = (), **context: Any) -> str:
@@ -119,7 +124,7 @@ class ConversationPages(Controller):
         before: UUID | None = None,
         live: bool = False,
     ) -> Response[str] | Stream:
-        """`live`: for a browser without scripts, the page goes on for as long as the reply is being written."""
+        """`live`: for a browser without scripts, the page goes on as long as the reply is being written."""
         current = await found(conversations, conversation_id)
         rows = await messages.of_conversation(current.id, limit=SHOWN + 1, before=before)
         earlier = rows[1].id if len(rows) > SHOWN else None
@@ -133,10 +138,10 @@ class ConversationPages(Controller):
         if not (live and running):
             # Off the loop: a long conversation takes a while to render for the first time.
             return html(await asyncio.to_thread(page, shelf, current, exchanges, **context))
-        whole = await asyncio.to_thread(page, shelf, current, exchanges, **context, live=Markup(LIVE))
-        above, below = whole.split(LIVE)
-        content = grow(runner.journal, RunView(running.run_id, running.message_id, team=running.team), above, below)
-        return Stream(content, media_type=MediaType.HTML, headers={**NO_STORE, "X-Accel-Buffering": "no"})
+        whole = await asyncio.to_thread(page, shelf, current, exchanges, **context, live=LIVE)
+        view = RunView(running.run_id, running.message_id, team=running.team)
+        headers = {**NO_STORE, "X-Accel-Buffering": "no"}
+        return Stream(grow(runner.journal, view, *whole.split(LIVE)), media_type=MediaType.HTML, headers=headers)
 
     @get("/c/{conversation_id:uuid}/updates")
     async def updates(
@@ -149,15 +154,16 @@ class ConversationPages(Controller):
         events: Events,
         journal: Journal,
     ) -> Response[Any]:
-        """What came into a conversation while a page of it was away: messages from another tab or another device."""
+        """What came into a conversation while a page of it was away: from another tab or another device."""
         current = await found(conversations, conversation_id)
         rows = [row for row in await messages.of_conversation(current.id, limit=SHOWN) if row.id > after]
         if not rows:
             return nothing()
         if len(rows) == SHOWN:
-            return html("", HX_Refresh="true")
+            return html("", {"HX-Refresh": "true"})
         views = await views_of(rows, runs, events, journal)
-        return partials(partial("#messages", "beforeend", "".join(message_html(row, views.get(row.id)) for row in rows)))
+        came = "".join(message_html(row, views.get(row.id)) for row in rows)
+        return partials(partial("#messages", "beforeend", came))
 
     @post("/c/{conversation_id:uuid}/title")
     async def rename(
@@ -193,7 +199,7 @@ class ConversationPages(Controller):
         if not is_scripted(request):
             return see(elsewhere)
         if shown_conversation(request) == deleted.id:
-            return html("", HX_Redirect=elsewhere)
+            return html("", {"HX-Redirect": elsewhere})
         return partials(
             partial(f"#conversation-{deleted.id}", "delete", ""),
             partial("#undo", "innerHTML", to_html("conversations/_undo.html", deleted=deleted)),
@@ -209,9 +215,9 @@ class ConversationPages(Controller):
         if not is_scripted(request):
             return see(f"/c/{conversation_id}")
         shelf = await Shelf.of(conversations, runner)
-        shown = shown_conversation(request)
-        current = next((conversation for conversation in shelf.listed if conversation.id == shown), None)
-        entries = to_html("conversations/_entries.html", listed=shelf.listed, older=shelf.older, current=current)
+        current = next((row for row in shelf.listed if row.id == shown_conversation(request)), None)
+        known = {"listed": shelf.listed, "older": shelf.older, "current": current}
+        entries = to_html("conversations/_entries.html", **known)
         return partials(partial("#conversations", "innerHTML", entries), partial("#undo", "innerHTML", ""))
 
 

@@ -7,6 +7,7 @@ from litestar import Controller, Response, post
 from litestar.enums import RequestEncodingType
 from litestar.params import Body
 from msgspec import Struct
+from sqlalchemy.exc import SQLAlchemyError
 
 from ..agents.teams import DEFAULT
 from ..errors import Invalid, RiverrunError, StorageUnavailable
@@ -16,11 +17,10 @@ from ..rendering.fragments import partial
 from ..rendering.templates import to_html
 from ..runs.history import views_of
 from ..runs.journal import Journal, now
-from ..runs.runner import Runner, Started, title_of
+from ..runs.runner import Runner, Started
 from ..runs.view import RunView
 from ..settings import Settings
 from .answers import PageRequest, html, is_scripted, partials, see
-from .api import found
 from .body import words
 from .conversations import SHOWN, Shelf, document_title, heading, page
 
@@ -49,56 +49,56 @@ class MessagePages(Controller):
         runner: Runner,
         settings: Settings,
     ) -> Response[Any]:
-        current: Conversation | None = None
+        conversation_id = id_of(data.conversation)
         try:
             content = words(data.content, settings.message_limit)
-            if data.conversation:
-                current = await found(conversations, id_of(data.conversation))
-            await conversations.session.close()  # whoever waits must not hold a connection
-            started = await runner.start(content, data.team, current)
+            started = await runner.start(content, data.team, conversation_id)
         except RiverrunError as error:
             if is_scripted(request):
                 raise
-            shelf = await Shelf.of(conversations, runner)
-            rows = await messages.of_conversation(current.id, limit=SHOWN) if current else []
-            views = await views_of(rows, runs, events, runner.journal)
+            composer = {"draft": data.content, "problem": error.message, "streaming": bool(data.stream)}
+            try:
+                shelf = await Shelf.of(conversations, runner)
+                current = await conversations.find(conversation_id) if conversation_id else None
+                rows = await messages.of_conversation(current.id, limit=SHOWN) if current else []
+                views = await views_of(rows, runs, events, runner.journal)
+            except (SQLAlchemyError, OSError, StorageUnavailable):
+                # What was written counts more than the rest of the page, which is missing now.
+                shelf, rows, views = Shelf.bare(runner), [], {}
+                current = Conversation(id=conversation_id, title="", team=data.team) if conversation_id else None
             exchanges = [(row, views.get(row.id)) for row in rows]
-            said = {"draft": data.content, "problem": error.message, "streaming": bool(data.stream)}
-            return html(page(shelf, current, exchanges, **said), status=error.status)
+            return html(page(shelf, current, exchanges, **composer), status=error.status)
         run = RunView(started.run_id, started.message_id)
         if not data.stream:
             run = await ended(runner.journal, started)
         if not is_scripted(request):
             live = "?live=1" if run.running else ""
             return see(f"/c/{started.conversation_id}{live}#message-{started.user_message_id}")
-        said_html = to_html("messages/_user.html", message={"id": started.user_message_id, "content": content})
-        exchange = partial("#messages", "beforeend", said_html + to_html("messages/_assistant.html", run=run))
-        moved = Conversation(
-            id=started.conversation_id,
-            title=(current.title if current else "") or title_of(content),
-            team=data.team,
-            active_at=now(),
-        )
-        entry = to_html("conversations/_entry.html", conversation=moved, current=moved)
-        changes = [
-            exchange,
-            partial(f"#conversation-{moved.id}", "delete", ""),
-            partial("#conversations", "afterbegin", entry),
-        ]
-        if current is not None:
-            return partials(*changes)
-        identity = to_html("messages/_conversation.html", current=moved)
-        return partials(
-            *changes,
-            partial("#composer-conversation", "outerHTML", identity),
-            heading(moved),
-            title=document_title(moved),
-            HX_Push_Url=f"/c/{moved.id}",
-        )
+        return exchange(started, content, run, data.team, is_new=conversation_id is None)
+
+
+def exchange(started: Started, content: str, run: RunView, team: str, is_new: bool) -> Response[str]:
+    """What was said and its reply come into the page, and the conversation to the top of the list."""
+    current = Conversation(id=started.conversation_id, title=started.title, team=team, active_at=now())
+    said = to_html("messages/_user.html", message={"id": started.user_message_id, "content": content})
+    reply = to_html("messages/_assistant.html", run=run)
+    said_and_answered = partial("#messages", "beforeend", said + reply)
+    entry = to_html("conversations/_entry.html", conversation=current, current=current)
+    listed = partial("#conversations", "afterbegin", entry)
+    if not is_new:
+        return partials(said_and_answered, partial(f"#conversation-{current.id}", "delete", ""), listed)
+    return partials(
+        said_and_answered,
+        listed,
+        partial("#composer-conversation", "outerHTML", to_html("messages/_conversation.html", current=current)),
+        heading(current),
+        title=document_title(current),
+        headers={"HX-Push-Url": f"/c/{current.id}"},
+    )
 
 
 async def ended(journal: Journal, started: Started) -> RunView:
-    """The run once it has ended; as it is, when the database went away, since the page can follow it later."""
+    """The run once it has ended; as it is when the database goes away, since a page can follow it later."""
     view = RunView(started.run_id, started.message_id)
     try:
         async for batch in journal.follow(started.run_id):
@@ -109,8 +109,8 @@ async def ended(journal: Journal, started: Started) -> RunView:
     return view
 
 
-def id_of(value: str) -> UUID:
+def id_of(value: str) -> UUID | None:
     try:
-        return UUID(value)
+        return UUID(value) if value else None
     except ValueError:
         raise Invalid("This is not a conversation's id.", field="conversation") from None

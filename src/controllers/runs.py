@@ -39,7 +39,7 @@ class RunPages(Controller):
     async def stream(
         self, request: PageRequest, run_id: UUID, runs: Runs, journal: Journal, settings: Settings, after: Cursor = 0
     ) -> Stream:
-        """The run as partials over Server-Sent Events. The cursor is `after` or Last-Event-ID, whichever is further."""
+        """The run as partials over Server-Sent Events, from `after` or Last-Event-ID, whichever is further."""
         run = await found_run(runs, run_id)
         cursor = max(after, last_event_id(request))
         await runs.session.close()  # a stream must not hold a connection
@@ -53,14 +53,16 @@ class RunPages(Controller):
         if await journal.head(run_id) == after:
             return nothing()
         view = await view_of(run, journal)
-        return html(Fragments(view).snapshot(), Last_Event_ID=str(view.seq))
+        return html(Fragments(view).snapshot(), {"Last-Event-ID": str(view.seq)})
 
     @post("/cancellations")
     async def cancel(self, request: PageRequest, run_id: UUID, runs: Runs, runner: Runner) -> Response[Any]:
         """Stops the run; its end follows as events."""
         run = await found_run(runs, run_id)
         runner.cancel(run.id)
-        return partials() if is_scripted(request) else see(f"/c/{run.conversation_id}?live=1#message-{run.message_id}")
+        if is_scripted(request):
+            return partials()
+        return see(f"/c/{run.conversation_id}?live=1#message-{run.message_id}")
 
     @post("/retries")
     async def retry(self, request: PageRequest, run_id: UUID, runs: Runs, runner: Runner) -> Response[Any]:
@@ -75,14 +77,15 @@ class RunPages(Controller):
 
 
 async def frames(journal: Journal, view: RunView, cursor: int, heartbeat: float) -> AsyncGenerator[bytes, None]:
-    """What happened so far as one snapshot, unless the page has it already; then every change, with its cursor."""
-    yield sse.message("", event="open")  # so that the page knows soon whether streams get through
+    """What happened so far as one snapshot, unless the page has it; then every change, with its cursor."""
+    # So that the page knows soon whether streams get through, and later whether this one still does.
+    yield sse.message(f"{heartbeat:g}", event="open")
     try:
         head = await journal.head(view.run_id)
         fragments: Fragments | None = None
         async for batch in journal.follow(view.run_id, heartbeat=heartbeat):
             if not batch:
-                yield sse.HEARTBEAT
+                yield sse.message("", event="heartbeat")  # a comment would not reach the page's script
                 continue
             began = time.perf_counter()
             if fragments is not None:

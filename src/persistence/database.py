@@ -12,8 +12,11 @@ from advanced_alchemy.extensions.litestar import (
     EngineConfig,
     SQLAlchemyAsyncConfig,
 )
+from sqlalchemy import create_engine as create_blocking_engine
 from sqlalchemy import event, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from .writer import AsyncLine, ThreadLine, Writer
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 SQLITE_PRAGMAS = {
@@ -44,13 +47,21 @@ def is_sqlite(url: str) -> bool:
 
 
 def create_engine(url: str, **options: Any) -> AsyncEngine:
-    if not is_sqlite(url):
-        return create_async_engine(url, **options)
-    if database := make_url(url).database:
-        Path(database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_async_engine(url, **options)
-    event.listen(engine.sync_engine, "connect", set_pragmas)
+    if is_sqlite(url):
+        if database := make_url(url).database:
+            Path(database).parent.mkdir(parents=True, exist_ok=True)
+        event.listen(engine.sync_engine, "connect", set_pragmas)
     return engine
+
+
+def create_writer(config: SQLAlchemyAsyncConfig, patience: float) -> Writer:
+    engine = config.get_engine()
+    if engine.dialect.name != "sqlite":
+        return Writer(AsyncLine(engine), patience)
+    blocking = create_blocking_engine(engine.url.set(drivername="sqlite"))
+    event.listen(blocking, "connect", set_pragmas)
+    return Writer(ThreadLine(blocking), patience)
 
 
 def set_pragmas(connection: SQLiteConnection, _record: object) -> None:

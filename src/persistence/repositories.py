@@ -5,9 +5,22 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import Row, bindparam, delete, func, select, update
 
+from .statements import CONVERSATION, MESSAGE
 from .tables import Conversation, EventRow, Message, Run
+
+
+LAST_ID = UUID(int=2**128 - 1)
+
+# Made once: every start of a run asks this, and to put it together costs as much as to execute it.
+WITH_MESSAGES = (
+    select(CONVERSATION.c.title, CONVERSATION.c.team, MESSAGE.c.role, MESSAGE.c.content)
+    .outerjoin(MESSAGE, (MESSAGE.c.conversation_id == CONVERSATION.c.id) & (MESSAGE.c.id <= bindparam("until")))
+    .where(CONVERSATION.c.id == bindparam("id"), CONVERSATION.c.deleted_at.is_(None))
+    .order_by(MESSAGE.c.id.desc())
+    .limit(bindparam("newest"))
+)
 
 
 class Conversations(SQLAlchemyAsyncRepository[Conversation]):
@@ -15,6 +28,16 @@ class Conversations(SQLAlchemyAsyncRepository[Conversation]):
 
     async def find(self, id: UUID) -> Conversation | None:
         return await self.get_one_or_none(Conversation.id == id, Conversation.deleted_at.is_(None))
+
+    async def with_messages(
+        self, id: UUID, limit: int, until: UUID | None = None
+    ) -> list[Row[str, str, str, str]]:
+        """Title, team, and a message's role and content, for each of the newest messages, oldest first.
+
+        One row without a message for an empty conversation (both are None then); none when there is no such conversation.
+        """
+        values = {"id": id, "until": until or LAST_ID, "newest": limit}
+        return list(reversed((await self.session.execute(WITH_MESSAGES, values)).all()))
 
     async def newest(self, limit: int, before: datetime | None = None) -> Sequence[Conversation]:
         query = select(Conversation).where(Conversation.deleted_at.is_(None))
@@ -47,15 +70,11 @@ class Conversations(SQLAlchemyAsyncRepository[Conversation]):
 class Messages(SQLAlchemyAsyncRepository[Message]):
     model_type = Message
 
-    async def of_conversation(
-        self, conversation_id: UUID, *, limit: int, before: UUID | None = None, until: UUID | None = None
-    ) -> list[Message]:
-        """The newest `limit` messages, oldest first, before one or up to and with one."""
+    async def of_conversation(self, conversation_id: UUID, *, limit: int, before: UUID | None = None) -> list[Message]:
+        """The newest `limit` messages, oldest first, before one."""
         query = select(Message).where(Message.conversation_id == conversation_id)
         if before is not None:
             query = query.where(Message.id < before)
-        if until is not None:
-            query = query.where(Message.id <= until)
         rows = await self.session.scalars(query.order_by(Message.id.desc()).limit(limit))
         return list(reversed(rows.all()))
 

@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
+from typing import Protocol, TypeVar
 
-from sqlalchemy import select
+from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -18,14 +20,68 @@ log = logging.getLogger(__name__)
 
 PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0)  # seconds between attempts; the last one repeats
 
+T = TypeVar("T")
+
+
+class Line(Protocol):
+    """A connection that is kept, on which a function can be run."""
+
+    async def run(self, work: Callable[[Connection], T]) -> T: ...
+
+    async def drop(self) -> None:
+        """Lets go of a connection that failed; the next work gets a new one."""
+        ...
+
+
+class AsyncLine:
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._connection: AsyncConnection | None = None
+
+    async def run(self, work: Callable[[Connection], T]) -> T:
+        if self._connection is None:
+            self._connection = await self._engine.connect()
+        return await self._connection.run_sync(work)
+
+    async def drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.invalidate()
+            await connection.close()
+
+
+class ThreadLine:
+    """For SQLite: a whole transaction in one visit to a thread, where the asynchronous driver needs one a call."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
+        self._connection: Connection | None = None
+
+    async def run(self, work: Callable[[Connection], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, work)
+
+    def _run(self, work: Callable[[Connection], T]) -> T:
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        return work(self._connection)
+
+    async def drop(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._drop)
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.invalidate()
+            connection.close()
+
 
 class Writer:
-    """Holds one connection for itself. `patience`: seconds for which a failing database is tried again."""
+    """The process's one writer. `patience`: seconds for which a failing database is tried again."""
 
-    def __init__(self, engine: AsyncEngine, patience: float) -> None:
-        self._engine = engine
+    def __init__(self, line: Line, patience: float) -> None:
+        self._line = line
         self._patience = patience
-        self._connection: AsyncConnection | None = None
 
     async def commit(self, writes: Sequence[Write]) -> list[SQLAlchemyError | None]:
         """Makes all writes last, in their order, and gives for each what the database refused it for, or None.
@@ -34,73 +90,59 @@ class Writer:
         """
         try:
             await self._insist(writes)
-        except StorageUnavailable:
-            raise
         except SQLAlchemyError as refusal:
-            if len(writes) == 1:
-                return [refusal]
-            # One of them breaks a rule of the database: each gets a transaction of its own.
-            return [(await self.commit([write]))[0] for write in writes]
+            if len(writes) > 1:
+                # One of them breaks a rule of the database: each gets a transaction of its own.
+                return [(await self.commit([write]))[0] for write in writes]
+            return [refusal]
         return [None] * len(writes)
 
     async def _insist(self, writes: Sequence[Write]) -> None:
-        deadline = asyncio.get_running_loop().time() + self._patience
+        now = asyncio.get_running_loop().time
+        deadline = now() + self._patience
         for attempt in count():
             try:
-                if not (attempt and await self._happened(writes)):
-                    await self._transact(writes)
+                if not (attempt and await self._line.run(lambda connection: happened(connection, writes))):
+                    await self._line.run(lambda connection: transact(connection, writes))
                 return
             except (SQLAlchemyError, OSError) as failure:
-                await self._drop_connection()
+                await self.close()
                 if not is_passing(failure):
                     raise
                 pause = PAUSES[min(attempt, len(PAUSES) - 1)]
-                if asyncio.get_running_loop().time() + pause > deadline:
+                if now() + pause > deadline:
                     raise StorageUnavailable from failure
                 log.warning("The database failed (%s); trying again in %.2f s", first_line(failure), pause)
                 await asyncio.sleep(pause)
 
-    async def _transact(self, writes: Sequence[Write]) -> None:
-        connection = await self._connect()
-        async with connection.begin():
-            for statement in ORDER:
-                rows: list[Row] = []
-                for write in writes:
-                    rows.extend(write.get(statement, ()))
-                if rows:
-                    await connection.execute(statement, rows)
+    async def close(self) -> None:
+        try:
+            await self._line.drop()
+        except (SQLAlchemyError, OSError):
+            log.debug("The connection could not be closed", exc_info=True)
 
-    async def _happened(self, writes: Sequence[Write]) -> bool:
-        """Whether a commit whose answer was lost took place all the same: its last event tells."""
-        events = [row for write in writes for row in write.get(ADD_EVENT, ())]
-        if not events:
-            return False
-        last = events[-1]
-        connection = await self._connect()
-        found = await connection.scalar(
+
+def transact(connection: Connection, writes: Sequence[Write]) -> None:
+    with connection.begin():
+        for statement in ORDER:
+            rows: list[Row] = []
+            for write in writes:
+                rows.extend(write.get(statement, ()))
+            if rows:
+                connection.execute(statement, rows)
+
+
+def happened(connection: Connection, writes: Sequence[Write]) -> bool:
+    """Whether a commit whose answer was lost took place all the same: its last event tells."""
+    events = [row for write in writes for row in write.get(ADD_EVENT, ())]
+    if not events:
+        return False
+    last = events[-1]
+    with connection.begin():
+        found = connection.scalar(
             select(EventRow.seq).where(EventRow.run_id == last["run_id"], EventRow.seq == last["seq"])
         )
-        await connection.rollback()
-        return found is not None
-
-    async def _connect(self) -> AsyncConnection:
-        if self._connection is None:
-            self._connection = await self._engine.connect()
-        return self._connection
-
-    async def _drop_connection(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            try:
-                await connection.invalidate()
-                await connection.close()
-            except (SQLAlchemyError, OSError):
-                log.debug("The failed connection could not be closed", exc_info=True)
-
-    async def close(self) -> None:
-        if self._connection is not None:
-            await self._connection.close()
-            self._connection = None
+    return found is not None
 
 
 def is_passing(failure: Exception) -> bool:

@@ -35,9 +35,11 @@ from ..persistence.writer import Writer, is_passing
 log = logging.getLogger(__name__)
 
 SHORTEST_WINDOW, LONGEST_WINDOW = 0.010, 0.033  # seconds between two commits under load
-COMMIT_SHARE = 0.1  # of the time may go into commits before the window grows
+COMMIT_SHARE = 0.2  # of the time may go into commits before the window grows
+BURST = 0.1  # seconds without commits that a writer may make up for, so that one that was idle never waits
 PENDING_LIMIT = 8 * 2**20  # characters that wait for the database before the runs have to wait too
 BACKLOG_LIMIT = 256  # batches that a slow follower may have in memory; it then reads on from the log
+RECENT = 32  # events of a run that are kept at hand
 PAGE = 1000  # events read from the log at once
 
 Sessions = Callable[[], AbstractAsyncContextManager[AsyncSession]]
@@ -112,14 +114,24 @@ class Follower:
 class Log:
     """What this process knows of a run that is written or followed here."""
 
-    __slots__ = ("followers", "head", "lost", "next_seq", "open_chunk")
+    __slots__ = ("followers", "head", "lost", "next_seq", "open_chunk", "recent")
 
     def __init__(self) -> None:
         self.next_seq: int | None = None  # None: the run is not written by this process
         self.head: int | None = None  # last committed seq, where known
         self.open_chunk: Pending | None = None
         self.followers: set[Follower] = set()
+        # The last events, so that who joins at the start or was away for a moment need not ask the database.
+        self.recent: deque[Recorded] = deque(maxlen=RECENT)
         self.lost = False
+
+    def since(self, after: int) -> list[Recorded] | None:
+        """The events after a cursor, or None where only the database knows them all."""
+        if self.next_seq is None or self.head is None:
+            return None
+        if self.head > after and (not self.recent or self.recent[0].event.seq > after + 1):
+            return None
+        return [record for record in self.recent if record.event.seq > after]
 
 
 class Journal:
@@ -127,7 +139,7 @@ class Journal:
         self._writer = writer
         self._sessions = sessions
         self._logs: dict[UUID, Log] = {}
-        self._pending: list[tuple[UUID, Pending]] = []
+        self._pending: list[tuple[UUID | None, Pending]] = []
         self._pending_size = 0
         self._work = asyncio.Event()
         self._room = asyncio.Event()
@@ -190,6 +202,16 @@ class Journal:
         self._add(run_id, log, events, more, done)
         await done
 
+    async def save(self, rows: Write) -> None:
+        """Rows that belong to no run, with what the runs have to write; returns when they are saved.
+
+        Raises StorageUnavailable, or what the database refused the rows for.
+        """
+        done = asyncio.get_running_loop().create_future()
+        self._pending.append((None, Pending([], rows, done)))
+        self._work.set()
+        await done
+
     def _add(
         self, run_id: UUID, log: Log, events: list[Event], more: Write, done: asyncio.Future[None] | None
     ) -> Pending:
@@ -238,30 +260,32 @@ class Journal:
                 continue
             finished = loop.time()
             window = (finished - started) / COMMIT_SHARE
-            self._next_commit = finished + min(max(window, SHORTEST_WINDOW), LONGEST_WINDOW)
+            window = min(max(window, SHORTEST_WINDOW), LONGEST_WINDOW)
+            self._next_commit = max(self._next_commit, finished - BURST) + window
             self._publish(batch, recorded, refusals)
 
-    def _take(self) -> list[tuple[UUID, Pending]]:
+    def _take(self) -> list[tuple[UUID | None, Pending]]:
         batch, self._pending = self._pending, []
         self._pending_size = 0
         if not self._closing:
             self._work.clear()
         self._room.set()
         for run_id, _ in batch:
-            if log := self._logs.get(run_id):
+            if run_id and (log := self._logs.get(run_id)):
                 log.open_chunk = None
         return batch
 
     def _publish(
         self,
-        batch: list[tuple[UUID, Pending]],
+        batch: list[tuple[UUID | None, Pending]],
         recorded: list[list[Recorded]],
         refusals: Sequence[SQLAlchemyError | None],
     ) -> None:
         gathered: dict[UUID, list[Recorded]] = {}
         for (run_id, pending), records, refusal in zip(batch, recorded, refusals, strict=True):
             if refusal is None:
-                gathered.setdefault(run_id, []).extend(records)
+                if run_id:
+                    gathered.setdefault(run_id, []).extend(records)
                 if pending.done is not None and not pending.done.done():
                     pending.done.set_result(None)
             else:
@@ -271,13 +295,14 @@ class Journal:
             if run_log is None or not records:
                 continue
             run_log.head = records[-1].event.seq
+            run_log.recent.extend(records)
             for follower in run_log.followers:
                 follower.give(records)
             if isinstance(records[-1].event, Complete):
                 run_log.next_seq = None
                 self._forget(run_id, run_log)
 
-    def _refuse(self, run_id: UUID, pending: Pending, refusal: SQLAlchemyError) -> None:
+    def _refuse(self, run_id: UUID | None, pending: Pending, refusal: SQLAlchemyError) -> None:
         """The database keeps a rule that this write breaks: nothing after it can be right for this run."""
         if pending.done is not None and not pending.done.done():
             pending.done.set_exception(refusal)
@@ -285,7 +310,7 @@ class Journal:
             log.error("The database refused events of run %s: %s", run_id, refusal)
         self._lose_run(run_id)
 
-    def _lose(self, batch: list[tuple[UUID, Pending]], failure: StorageUnavailable) -> None:
+    def _lose(self, batch: list[tuple[UUID | None, Pending]], failure: StorageUnavailable) -> None:
         """The database stayed away: whoever waits is told, and memory is given back."""
         log.error("The database stayed away; the runs under way end here")
         for run_id, pending in [*batch, *self._take()]:
@@ -293,8 +318,8 @@ class Journal:
                 pending.done.set_exception(failure)
             self._lose_run(run_id)
 
-    def _lose_run(self, run_id: UUID) -> None:
-        if run_log := self._logs.get(run_id):
+    def _lose_run(self, run_id: UUID | None) -> None:
+        if run_id and (run_log := self._logs.get(run_id)):
             run_log.lost = True
             run_log.next_seq = run_log.head = None
             for follower in run_log.followers:
@@ -316,7 +341,10 @@ class Journal:
         follower = Follower()
         run_log.followers.add(follower)
         try:
-            up_to_date = run_log.next_seq is not None and run_log.head is not None and run_log.head <= after
+            recent = run_log.since(after)
+            if recent:
+                follower.give(recent)
+            up_to_date = recent is not None
             while True:
                 if not up_to_date:
                     # Asked before reading: an end that comes later is published to this follower.

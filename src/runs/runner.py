@@ -15,9 +15,10 @@ from uuid_utils.compat import uuid7
 from ..agents.events import AgentComplete, Complete, Error, Event, FinalMessage, Start
 from ..agents.model import Message, Model, ModelError
 from ..agents.team import Task, Team
+from ..agents.teams import DEFAULT
 from ..errors import Busy, Invalid, NotFound, StorageUnavailable, TooManyRuns
 from ..persistence import tables
-from ..persistence.repositories import Messages, Runs
+from ..persistence.repositories import Conversations, Runs
 from ..persistence.statements import (
     ADD_CONVERSATION,
     ADD_MESSAGE,
@@ -58,14 +59,20 @@ class Started(NamedTuple):
     conversation_id: UUID
     user_message_id: UUID
     message_id: UUID
+    title: str
+
+
+class Known(NamedTuple):
+    title: str
+    team: str
+    history: list[Message]
 
 
 class Work:
     """A run under way: its task, and whether it was told to end."""
 
-    def __init__(self, started: Started, team: Team, created_at: datetime) -> None:
+    def __init__(self, started: Started, created_at: datetime) -> None:
         self.started = started
-        self.team = team
         self.created_at = created_at
         self.view = RunView(started.run_id, started.message_id)
         self.task: asyncio.Task[None] | None = None
@@ -115,53 +122,65 @@ class Runner:
 
     # Starting
 
-    async def start(self, content: str, team: str, conversation: tables.Conversation | None = None) -> Started:
+    async def start(self, content: str, team: str | None = None, conversation_id: UUID | None = None) -> Started:
         """A person's message, the reply's place and a run, saved at once. No conversation: a new one.
 
-        Raises Busy, TooManyRuns, Invalid, NotFound or StorageUnavailable.
+        One read and one write, for starts come in crowds. Raises NotFound, Busy, TooManyRuns, Invalid or
+        StorageUnavailable.
         """
         at = now()
-        conversation_id = conversation.id if conversation else uuid7()
-        started = Started(uuid7(), conversation_id, uuid7(), uuid7())
-        message = message_row(started.user_message_id, conversation_id, "user", content, at)
-        rows: dict[Executable, list[Row]] = {}
-        if conversation is None:
-            rows[ADD_CONVERSATION] = [
-                {"id": conversation_id, "title": title_of(content), "team": team, "active_at": at}
-            ]
+        if conversation_id is None:
+            title, chosen, history = title_of(content), self._team(team or DEFAULT), []
+            conversation_id = uuid7()
+            conversation = {"id": conversation_id, "title": title, "team": chosen.name, "active_at": at}
+            rows: dict[Executable, list[Row]] = {ADD_CONVERSATION: [conversation]}
         else:
-            rows[TOUCH_CONVERSATION] = [
-                {
-                    "conversation": conversation_id,
-                    "new_title": conversation.title or title_of(content),
-                    "new_team": team,
-                    "now": at,
-                }
-            ]
-        rows[ADD_MESSAGE] = [message]
-        await self._start(started, rows, self._team(team), at)
+            known = await self._read(conversation_id)
+            title, chosen, history = known.title or title_of(content), self._team(team or known.team), known.history
+            touched = {"conversation": conversation_id, "new_title": title, "new_team": chosen.name, "now": at}
+            rows = {TOUCH_CONVERSATION: [touched]}
+        started = Started(uuid7(), conversation_id, uuid7(), uuid7(), title)
+        rows[ADD_MESSAGE] = [message_row(started.user_message_id, conversation_id, "user", content, at)]
+        task = Task(messages=[*history, Message(role="user", content=content)], model=self.model)
+        await self._start(started, rows, chosen, task, at)
         return started
 
     async def retry(self, run: tables.Run) -> Started:
         """A further reply to the message that a finished run answered."""
         if run.status == "running":
             raise Busy("This reply is still being written.")
-        started = Started(uuid7(), run.conversation_id, run.user_message_id, uuid7())
-        await self._start(started, {ADD_MESSAGE: []}, self._team(run.team), now())
+        known = await self._read(run.conversation_id, until=run.user_message_id)
+        started = Started(uuid7(), run.conversation_id, run.user_message_id, uuid7(), known.title)
+        task = Task(messages=known.history, model=self.model)
+        await self._start(started, {ADD_MESSAGE: []}, self._team(run.team), task, now())
         return started
+
+    async def _read(self, conversation_id: UUID, until: UUID | None = None) -> "Known":
+        """The conversation so far, without replies that stayed empty."""
+        async with self._sessions() as session:
+            rows = await Conversations(session=session).with_messages(conversation_id, HISTORY_LIMIT, until)
+        if not rows:
+            raise NotFound("There is no such conversation; it may have been deleted.")
+        history = [
+            Message(role="assistant" if role == "assistant" else "user", content=content)
+            for role, content in ((row.role, row.content) for row in rows)
+            if content
+        ]
+        return Known(rows[0].title, rows[0].team, history)
 
     async def _start(
         self,
         started: Started,
         rows: dict[Executable, list[Row]],
         team: Team,
+        task: Task,
         at: datetime,
     ) -> None:
         if started.conversation_id in self._conversations:
             raise Busy("A reply is still being written here. Wait for it, or stop it first.")
         if len(self._works) >= self._limit:
             raise TooManyRuns("The server is working on as many runs as it may. Try again in a moment.")
-        work = Work(started, team, at)
+        work = Work(started, at)
         self._works[started.run_id] = work
         self._conversations[started.conversation_id] = started.run_id
         rows[ADD_MESSAGE].append(
@@ -195,7 +214,7 @@ class Runner:
                 raise Busy("A reply is still being written here. Wait for it, or stop it first.") from refusal
             raise
         work.view.apply(start)
-        work.task = asyncio.create_task(self._work(work), name=f"run {started.run_id}")
+        work.task = asyncio.create_task(self._work(work, team, task), name=f"run {started.run_id}")
 
     def _team(self, name: str) -> Team:
         if team := self.teams.get(name):
@@ -208,12 +227,11 @@ class Runner:
 
     # Working
 
-    async def _work(self, work: Work) -> None:
+    async def _work(self, work: Work, team: Team, task: Task) -> None:
         status: Status = "complete"
         error: Error | None = None
         try:
-            messages = await self._messages(work.started)
-            async with aclosing(work.team.run(Task(messages=messages, model=self.model))) as events:
+            async with aclosing(team.run(task)) as events:
                 async for event in events:
                     work.view.apply(await self.journal.append(work.started.run_id, event))
         except asyncio.CancelledError:
@@ -233,18 +251,6 @@ class Runner:
             self._adopt(work.started.run_id)
         finally:
             self._forget(work)
-
-    async def _messages(self, started: Started) -> list[Message]:
-        """The conversation up to the person's message, without replies that stayed empty."""
-        async with self._sessions() as session:
-            rows = await Messages(session=session).of_conversation(
-                started.conversation_id, limit=HISTORY_LIMIT, until=started.user_message_id
-            )
-        return [
-            Message(role="assistant" if row.role == "assistant" else "user", content=row.content)
-            for row in rows
-            if row.content
-        ]
 
     async def _finish(
         self, view: RunView, started: Started, created_at: datetime, status: Status, error: Error | None
@@ -324,7 +330,7 @@ class Runner:
         for run in runs:
             view = await view_of(run, self.journal)
             self.journal.open(run.id, view.seq)
-            started = Started(run.id, run.conversation_id, run.user_message_id, run.message_id)
+            started = Started(run.id, run.conversation_id, run.user_message_id, run.message_id, title="")
             await self._finish(view, started, run.created_at, "failed", error)
         if runs:
             log.warning("%d runs were left unfinished and are now marked as such", len(runs))

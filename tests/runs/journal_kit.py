@@ -9,14 +9,14 @@ from advanced_alchemy.extensions.litestar import SQLAlchemyAsyncConfig
 from uuid_utils.compat import uuid7
 
 from riverrun.agents.events import AgentChunk, AgentStart, Complete, Event, FinalMessage, Start
+from riverrun.persistence.database import create_writer
 from riverrun.persistence.statements import ADD_CONVERSATION, ADD_MESSAGE, ADD_RUN, Write
-from riverrun.persistence.writer import Writer
 from riverrun.runs.journal import Journal, Recorded, now
 
 
 @asynccontextmanager
 async def journal_on(database: SQLAlchemyAsyncConfig, patience: float = 20.0) -> AsyncIterator[Journal]:
-    journal = Journal(Writer(database.get_engine(), patience), database.create_session_maker())
+    journal = Journal(create_writer(database, patience), database.create_session_maker())
     async with journal.writing():
         yield journal
 

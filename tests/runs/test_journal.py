@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from advanced_alchemy.extensions.litestar import SQLAlchemyAsyncConfig
-from sqlalchemy import event, select
+from sqlalchemy import Engine, event, select
 from sqlalchemy.exc import IntegrityError
 from uuid_utils.compat import uuid7
 
@@ -258,20 +258,22 @@ async def test_a_full_disk_holds_the_run_until_there_is_room(tmp_path: Path) -> 
     """SQLite's own limit on pages gives the same error as a disk without room."""
     database = configure(f"sqlite+aiosqlite:///{tmp_path / 'riverrun.db'}")
     await migrate(database)
-    engine = database.get_engine()
     full = True
 
-    @event.listens_for(engine.sync_engine, "connect")
     def limit_size(connection: Any, _record: object) -> None:
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
         connection.execute(f"PRAGMA max_page_count = {pages + 8 if full else 1_000_000}").close()
 
-    async with journal_on(database) as journal:
-        run_id = await start_run(journal)
-        writing = asyncio.create_task(write_text(journal, run_id, ["x" * 200_000]))
-        await asyncio.wait([writing], timeout=0.5)
-        assert not writing.done()
-        full = False
-        await writing
-        assert text_of(await collect(journal, run_id)) == "x" * 200_000
-    await engine.dispose()
+    event.listen(Engine, "connect", limit_size)
+    try:
+        async with journal_on(database) as journal:
+            run_id = await start_run(journal)
+            writing = asyncio.create_task(write_text(journal, run_id, ["x" * 200_000]))
+            await asyncio.wait([writing], timeout=0.5)
+            assert not writing.done()
+            full = False
+            await writing
+            assert text_of(await collect(journal, run_id)) == "x" * 200_000
+    finally:
+        event.remove(Engine, "connect", limit_size)
+        await database.get_engine().dispose()
