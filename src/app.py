@@ -26,7 +26,7 @@ from .controllers import api, pages
 from .controllers.health import health
 from .controllers.origin import check_origin
 from .controllers.problems import HANDLERS
-from .persistence.database import configure, create_writer, migrate
+from .persistence.database import configure, create_writer, migrate, only_process
 from .persistence.repositories import Conversations, Events, Messages, Runs
 from .rendering.templates import environment
 from .runs.housekeeping import housekeeping
@@ -68,6 +68,11 @@ def create_app(settings: Settings | None = None) -> Litestar:
         finally:
             await model.aclose()
 
+    @asynccontextmanager
+    async def own_database(_: Litestar) -> AsyncGenerator[None, None]:
+        with only_process(settings.database):
+            yield
+
     def provide_settings() -> Settings:
         return settings
 
@@ -95,7 +100,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             "events": Provide(provide_events, sync_to_thread=False),
         },
         plugins=[SQLAlchemyPlugin(config=database), ProblemDetailsPlugin()],
-        lifespan=[work],
+        lifespan=[own_database, work],
         state=State({"settings": settings}),
         before_request=check_origin(frozenset(settings.allowed_origins)),
         before_send=[add_security_headers],

@@ -18,7 +18,7 @@ from pydantic_core import ErrorDetails
 from sqlalchemy.exc import SQLAlchemyError
 
 from . import __version__
-from .persistence.database import configure, migrate
+from .persistence.database import DatabaseTaken, configure, migrate, only_process
 from .settings import Settings
 from .vendor import VendorMissing
 
@@ -33,7 +33,7 @@ def riverrun(context: click.Context) -> None:
     context.obj = LitestarEnv.from_env(APP)
 
 
-@riverrun.command()
+@click.command("run")
 @click.option("--host", envvar="HOST", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", envvar="PORT", default=8000, show_default=True, type=click.IntRange(1, 65535), help="Port.")
 @click.option("--root-path", default="", help="Path under which a proxy serves the application.")
@@ -55,8 +55,9 @@ def run(app: Litestar, host: str, port: int, root_path: str, access_log: bool) -
         # An open stream would hold a shutdown for ever.
         timeout_graceful_shutdown=max(1, round(settings.shutdown_grace)),
     )
+    # The port first: a second server on one port must not get as far as the database.
     server = Server(config, app)
-    server.run()
+    server.run(sockets=[config.bind_socket()])
     if not server.started:
         sys.exit(3)
 
@@ -64,7 +65,10 @@ def run(app: Litestar, host: str, port: int, root_path: str, access_log: bool) -
 def bring_up_to_date(settings: Settings) -> None:
     """The application does so itself; here what is wrong can be told in a sentence."""
     try:
-        asyncio.run(migrate(configure(settings.database)))
+        with only_process(settings.database):
+            asyncio.run(migrate(configure(settings.database)))
+    except DatabaseTaken as failure:
+        raise click.ClickException(str(failure)) from failure
     except (OSError, SQLAlchemyError) as failure:
         where = "RIVERRUN_DATABASE_URL" if settings.database_url else f"RIVERRUN_DATA ({settings.data})"
         reason = str(getattr(failure, "orig", None) or failure)
@@ -90,8 +94,8 @@ def address(config: uvicorn.Config) -> str:
     return f"http://{host}:{config.port}{config.root_path}"
 
 
-for command in (database_group, routes_command, schema_group, info_command):
-    riverrun.add_command(command)
+for command in (run, database_group, routes_command, schema_group, info_command):
+    riverrun.add_command(command)  # type: ignore[arg-type]  # a group is a command too
 
 
 def main() -> None:

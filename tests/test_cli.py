@@ -60,9 +60,18 @@ def test_a_wrong_setting_is_named_and_its_value_is_not_shown(
 
 def test_a_port_in_use_is_a_sentence(tmp_path: Path) -> None:
     with Server(tmp_path, RIVERRUN_MODEL="demo").start() as server:
-        failed = riverrun(tmp_path, "run", "--port", str(server.port))
+        failed = riverrun(tmp_path, "run", "--port", str(server.port), RIVERRUN_DATA="elsewhere")
     assert failed.returncode != 0
     assert "address already in use" in failed.stderr.lower()
+
+
+def test_a_second_process_on_the_same_data_is_refused_and_does_no_harm(tmp_path: Path) -> None:
+    with Server(tmp_path, RIVERRUN_MODEL="demo").start() as server:
+        failed = riverrun(tmp_path, "run", "--port", str(free_port()))
+        assert failed.returncode == 1
+        assert "Another riverrun already works on" in failed.stderr
+        server.kill()
+        server.start()
 
 
 def test_a_data_folder_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:

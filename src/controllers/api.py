@@ -17,7 +17,7 @@ from uuid_utils.compat import uuid7
 
 from ..agents.events import CodeChange, Complete, Error, FinalMessage, Interaction, Usage, encode, type_of
 from ..agents.teams import DEFAULT
-from ..errors import Invalid, NotFound, RunFailed, StorageUnavailable
+from ..errors import Invalid, RunFailed, StorageUnavailable
 from ..persistence import tables
 from ..persistence.repositories import Conversations, Events, Messages, Runs
 from ..persistence.statements import ADD_CONVERSATION
@@ -28,6 +28,7 @@ from ..runs.runner import Runner, Started
 from ..runs.view import RunView
 from ..settings import Settings
 from .body import words
+from .finding import cursor_of, found, found_run, missing_conversation
 
 Title = Annotated[str, Meta(max_length=200)]
 
@@ -295,7 +296,7 @@ class RunsApi(Controller):
         204 when the run has ended and the cursor is at its end, so that an EventSource does not come back.
         """
         run = await found_run(runs, run_id)
-        cursor = max(after, last_event_id(request))
+        cursor = cursor_of(request, after)
         head = await journal.head(run_id) if cursor else 0
         if cursor > head:
             raise Invalid(f"The run has only {head} events so far.", field="after")
@@ -364,28 +365,3 @@ async def frames(journal: Journal, run_id: UUID, after: int, heartbeat: float) -
 
 def frame(record: Recorded) -> bytes:
     return sse.message(record.payload, event=type_of(record.event), id=record.event.seq)
-
-
-def last_event_id(request: Request[Any, Any, State]) -> int:
-    value = request.headers.get("last-event-id", "").strip()
-    if not value:
-        return 0
-    if not (value.isascii() and value.isdigit() and len(value) < 19):
-        raise Invalid("Last-Event-ID is the number of an event.", field="Last-Event-ID")
-    return int(value)
-
-
-async def found(conversations: Conversations, id: UUID) -> tables.Conversation:
-    if row := await conversations.find(id):
-        return row
-    raise missing_conversation()
-
-
-async def found_run(runs: Runs, id: UUID) -> tables.Run:
-    if run := await runs.find(id):
-        return run
-    raise NotFound("There is no such run.")
-
-
-def missing_conversation() -> NotFound:
-    return NotFound("There is no such conversation; it may have been deleted.")

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from litestar import Controller, MediaType, Response, get, post
+from litestar.di import NamedDependency
 from litestar.enums import RequestEncodingType
-from litestar.params import Body, Parameter
+from litestar.params import Body, FromPath, FromQuery, Parameter
 from litestar.response import Stream
 from markupsafe import Markup
 from msgspec import Struct
@@ -35,8 +36,8 @@ from .answers import (
     see,
     shown_conversation,
 )
-from .api import found, missing_conversation
 from .body import words
+from .finding import found, missing_conversation
 
 LISTED = 50  # conversations in the list
 SHOWN = 50  # messages on a page
@@ -99,11 +100,11 @@ class ConversationPages(Controller):
     @get("/")
     async def index(
         self,
-        conversations: Conversations,
-        runner: Runner,
+        conversations: NamedDependency[Conversations],
+        runner: NamedDependency[Runner],
         draft: Annotated[str, Parameter(max_length=2000)] = "",
-        deleted: UUID | None = None,
-        older: datetime | None = None,
+        deleted: FromQuery[UUID | None] = None,
+        older: FromQuery[datetime | None] = None,
     ) -> Response[str]:
         shelf = await Shelf.of(conversations, runner, older)
         gone = await conversations.get_one_or_none(id=deleted) if deleted else None
@@ -114,15 +115,15 @@ class ConversationPages(Controller):
     @get("/c/{conversation_id:uuid}")
     async def show(
         self,
-        conversation_id: UUID,
-        conversations: Conversations,
-        messages: Messages,
-        runs: Runs,
-        events: Events,
-        runner: Runner,
-        db_session: AsyncSession,
-        before: UUID | None = None,
-        live: bool = False,
+        conversation_id: FromPath[UUID],
+        conversations: NamedDependency[Conversations],
+        messages: NamedDependency[Messages],
+        runs: NamedDependency[Runs],
+        events: NamedDependency[Events],
+        runner: NamedDependency[Runner],
+        db_session: NamedDependency[AsyncSession],
+        before: FromQuery[UUID | None] = None,
+        live: FromQuery[bool] = False,
     ) -> Response[str] | Stream:
         """`live`: for a browser without scripts, the page goes on as long as the reply is being written."""
         current = await found(conversations, conversation_id)
@@ -146,13 +147,13 @@ class ConversationPages(Controller):
     @get("/c/{conversation_id:uuid}/updates")
     async def updates(
         self,
-        conversation_id: UUID,
-        after: UUID,
-        conversations: Conversations,
-        messages: Messages,
-        runs: Runs,
-        events: Events,
-        journal: Journal,
+        conversation_id: FromPath[UUID],
+        after: FromQuery[UUID],
+        conversations: NamedDependency[Conversations],
+        messages: NamedDependency[Messages],
+        runs: NamedDependency[Runs],
+        events: NamedDependency[Events],
+        journal: NamedDependency[Journal],
     ) -> Response[Any]:
         """What came into a conversation while a page of it was away: from another tab or another device."""
         current = await found(conversations, conversation_id)
@@ -169,9 +170,9 @@ class ConversationPages(Controller):
     async def rename(
         self,
         request: PageRequest,
-        conversation_id: UUID,
+        conversation_id: FromPath[UUID],
         data: Annotated[Rename, Body(media_type=RequestEncodingType.URL_ENCODED)],
-        conversations: Conversations,
+        conversations: NamedDependency[Conversations],
     ) -> Response[Any]:
         title = words(data.title, 200, field="title").replace("\n", " ")
         if not await conversations.rename(conversation_id, title):
@@ -187,7 +188,12 @@ class ConversationPages(Controller):
 
     @post("/c/{conversation_id:uuid}/deletions")
     async def delete(
-        self, request: PageRequest, conversation_id: UUID, conversations: Conversations, runs: Runs, runner: Runner
+        self,
+        request: PageRequest,
+        conversation_id: FromPath[UUID],
+        conversations: NamedDependency[Conversations],
+        runs: NamedDependency[Runs],
+        runner: NamedDependency[Runner],
     ) -> Response[Any]:
         """Deletes it and stops what works in it; for a day it can be restored."""
         deleted = await found(conversations, conversation_id)
@@ -207,7 +213,11 @@ class ConversationPages(Controller):
 
     @post("/c/{conversation_id:uuid}/restorations")
     async def restore(
-        self, request: PageRequest, conversation_id: UUID, conversations: Conversations, runner: Runner
+        self,
+        request: PageRequest,
+        conversation_id: FromPath[UUID],
+        conversations: NamedDependency[Conversations],
+        runner: NamedDependency[Runner],
     ) -> Response[Any]:
         if not await conversations.restore(conversation_id):
             raise missing_conversation()

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from litestar import Controller, Response, post
+from litestar.di import NamedDependency
 from litestar.enums import RequestEncodingType
 from litestar.params import Body
 from msgspec import Struct
@@ -42,12 +43,12 @@ class MessagePages(Controller):
         self,
         request: PageRequest,
         data: Annotated[Said, Body(media_type=RequestEncodingType.URL_ENCODED)],
-        conversations: Conversations,
-        messages: Messages,
-        runs: Runs,
-        events: Events,
-        runner: Runner,
-        settings: Settings,
+        conversations: NamedDependency[Conversations],
+        messages: NamedDependency[Messages],
+        runs: NamedDependency[Runs],
+        events: NamedDependency[Events],
+        runner: NamedDependency[Runner],
+        settings: NamedDependency[Settings],
     ) -> Response[Any]:
         conversation_id = id_of(data.conversation)
         try:

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from litestar import Controller, Response, get, post
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import FromPath, Parameter
 from litestar.response import Stream
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -23,7 +24,7 @@ from ..runs.runner import Runner
 from ..runs.view import RunView
 from ..settings import Settings
 from .answers import PageRequest, html, is_scripted, nothing, partials, see
-from .api import found_run, last_event_id
+from .finding import cursor_of, found_run
 
 FRAME = 1 / 30  # seconds between two frames of text: what an eye and a page can take in
 SHARE = 4  # a frame that took long is followed by a pause of so many times that long
@@ -37,17 +38,25 @@ class RunPages(Controller):
 
     @get("/stream", opt={"exclude_from_compression": True})
     async def stream(
-        self, request: PageRequest, run_id: UUID, runs: Runs, journal: Journal, settings: Settings, after: Cursor = 0
+        self,
+        request: PageRequest,
+        run_id: FromPath[UUID],
+        runs: NamedDependency[Runs],
+        journal: NamedDependency[Journal],
+        settings: NamedDependency[Settings],
+        after: Cursor = 0,
     ) -> Stream:
         """The run as partials over Server-Sent Events, from `after` or Last-Event-ID, whichever is further."""
         run = await found_run(runs, run_id)
-        cursor = max(after, last_event_id(request))
+        cursor = cursor_of(request, after)
         await runs.session.close()  # a stream must not hold a connection
         content = frames(journal, RunView(run.id, run.message_id), cursor, settings.heartbeat)
         return Stream(content, media_type=sse.MEDIA_TYPE, headers=sse.HEADERS)
 
     @get("/snapshot")
-    async def snapshot(self, run_id: UUID, runs: Runs, journal: Journal, after: Cursor = 0) -> Response[Any]:
+    async def snapshot(
+        self, run_id: FromPath[UUID], runs: NamedDependency[Runs], journal: NamedDependency[Journal], after: Cursor = 0
+    ) -> Response[Any]:
         """The run as one partial, with its cursor as Last-Event-ID; 204 when the page has it already."""
         run = await found_run(runs, run_id)
         if await journal.head(run_id) == after:
@@ -56,7 +65,9 @@ class RunPages(Controller):
         return html(Fragments(view).snapshot(), {"Last-Event-ID": str(view.seq)})
 
     @post("/cancellations")
-    async def cancel(self, request: PageRequest, run_id: UUID, runs: Runs, runner: Runner) -> Response[Any]:
+    async def cancel(
+        self, request: PageRequest, run_id: FromPath[UUID], runs: NamedDependency[Runs], runner: NamedDependency[Runner]
+    ) -> Response[Any]:
         """Stops the run; its end follows as events."""
         run = await found_run(runs, run_id)
         runner.cancel(run.id)
@@ -65,7 +76,9 @@ class RunPages(Controller):
         return see(f"/c/{run.conversation_id}?live=1#message-{run.message_id}")
 
     @post("/retries")
-    async def retry(self, request: PageRequest, run_id: UUID, runs: Runs, runner: Runner) -> Response[Any]:
+    async def retry(
+        self, request: PageRequest, run_id: FromPath[UUID], runs: NamedDependency[Runs], runner: NamedDependency[Runner]
+    ) -> Response[Any]:
         """A further reply to the same message."""
         run = await found_run(runs, run_id)
         await runs.session.close()

@@ -1,8 +1,10 @@
 """The engine of either database, and the migrations that bring it up to date."""
 
 import asyncio
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from sqlite3 import Connection as SQLiteConnection
 from typing import Any
 
 from advanced_alchemy.alembic.commands import AlembicCommands
@@ -26,6 +28,10 @@ SQLITE_PRAGMAS = {
     "busy_timeout": "5000",
     "temp_store": "MEMORY",
 }
+
+
+class DatabaseTaken(Exception):
+    """Another process works on this database."""
 
 
 def configure(url: str) -> SQLAlchemyAsyncConfig:
@@ -55,6 +61,25 @@ def create_engine(url: str, **options: Any) -> AsyncEngine:
     return engine
 
 
+@contextmanager
+def only_process(url: str) -> Iterator[None]:
+    """Claims a SQLite database, for two processes would end each other's runs. The system lets go when one dies.
+
+    Raises DatabaseTaken.
+    """
+    database = make_url(url).database if is_sqlite(url) else None
+    if not database:
+        yield
+        return
+    Path(database).parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(f"{database}.lock", timeout=0, isolation_level=None)) as lock:
+        try:
+            lock.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError as failure:
+            raise DatabaseTaken(f"Another riverrun already works on {database}. Stop it first.") from failure
+        yield
+
+
 def create_writer(config: SQLAlchemyAsyncConfig, patience: float) -> Writer:
     engine = config.get_engine()
     if engine.dialect.name != "sqlite":
@@ -64,7 +89,7 @@ def create_writer(config: SQLAlchemyAsyncConfig, patience: float) -> Writer:
     return Writer(ThreadLine(blocking), patience)
 
 
-def set_pragmas(connection: SQLiteConnection, _record: object) -> None:
+def set_pragmas(connection: sqlite3.Connection, _record: object) -> None:
     cursor = connection.cursor()
     for name, value in SQLITE_PRAGMAS.items():
         cursor.execute(f"PRAGMA {name}={value}")

@@ -10,7 +10,6 @@ from sqlalchemy import Row, bindparam, delete, func, select, update
 from .statements import CONVERSATION, MESSAGE
 from .tables import Conversation, EventRow, Message, Run
 
-
 LAST_ID = UUID(int=2**128 - 1)
 
 # Made once: every start of a run asks this, and to put it together costs as much as to execute it.
@@ -29,12 +28,10 @@ class Conversations(SQLAlchemyAsyncRepository[Conversation]):
     async def find(self, id: UUID) -> Conversation | None:
         return await self.get_one_or_none(Conversation.id == id, Conversation.deleted_at.is_(None))
 
-    async def with_messages(
-        self, id: UUID, limit: int, until: UUID | None = None
-    ) -> list[Row[str, str, str, str]]:
+    async def with_messages(self, id: UUID, limit: int, until: UUID | None = None) -> list[Row[str, str, str, str]]:
         """Title, team, and a message's role and content, for each of the newest messages, oldest first.
 
-        One row without a message for an empty conversation (both are None then); none when there is no such conversation.
+        One row without a message (both None) for an empty conversation; no row when there is no such conversation.
         """
         values = {"id": id, "until": until or LAST_ID, "newest": limit}
         return list(reversed((await self.session.execute(WITH_MESSAGES, values)).all()))

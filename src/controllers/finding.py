@@ -1,0 +1,34 @@
+"""Finding what a request names."""
+
+from typing import Any
+from uuid import UUID
+
+from litestar import Request
+
+from ..errors import Invalid, NotFound
+from ..persistence.repositories import Conversations, Runs
+from ..persistence.tables import Conversation, Run
+
+
+async def found(conversations: Conversations, id: UUID) -> Conversation:
+    if row := await conversations.find(id):
+        return row
+    raise missing_conversation()
+
+
+async def found_run(runs: Runs, id: UUID) -> Run:
+    if run := await runs.find(id):
+        return run
+    raise NotFound("There is no such run.")
+
+
+def missing_conversation() -> NotFound:
+    return NotFound("There is no such conversation; it may have been deleted.")
+
+
+def cursor_of(request: Request[Any, Any, Any], after: int) -> int:
+    """`?after=` or Last-Event-ID, whichever is further: a browser that reconnects keeps the address that it had."""
+    value = request.headers.get("last-event-id", "").strip()
+    if value and not (value.isascii() and value.isdigit() and len(value) < 19):
+        raise Invalid("Last-Event-ID is the number of an event.", field="Last-Event-ID")
+    return max(after, int(value or 0))

@@ -1,0 +1,126 @@
+"""A reply for a page without scripts: HTML that is only ever appended, while the run goes.
+
+What is still open stands as a draft, which the stylesheet hides as soon as something follows it.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from html import escape
+
+from ..agents.events import AgentChunk, AgentComplete, AgentStart, CodeChange, Complete, Event, Interaction
+from ..runs.view import RunView
+from .markdown import MarkdownStream, render
+from .templates import to_html
+
+TAG = re.compile(r"<[^>]*>")
+NOTHING = "<span hidden></span>"  # what follows a draft of which nothing remains
+
+
+class Growing:
+    """`opening`, then `apply` for all events of the run, from the first on; the last closes what is open."""
+
+    def __init__(self, view: RunView) -> None:
+        self.view = view
+        self._texts: dict[int, MarkdownStream] = {}
+        self._turn: int | None = None  # whose text is open at the end of the page
+        self._drafting = False
+
+    @property
+    def opening(self) -> str:
+        article = f'<article class="message message--assistant" id="message-{self.view.message_id}">'
+        return f'{article}<div class="run">{self._part("badge")}'
+
+    def apply(self, events: Iterable[Event]) -> str:
+        return "".join(piece for event in gathered(events) for piece in self._tell(event))
+
+    def _tell(self, event: Event) -> Iterator[str]:
+        self.view.apply(event)
+        match event:
+            case AgentStart():
+                yield self._leave()
+                self._texts[event.turn] = MarkdownStream()
+            case AgentChunk():
+                yield self._enter(event.turn)
+                yield self._write(event)
+            case AgentComplete():
+                yield self._enter(event.turn)
+                yield self._close_draft()
+                text = self._texts[event.turn]
+                yield text.tail or (not text.finished and render(event.content)) or NOTHING
+                yield self._leave()
+            case Interaction():
+                yield self._leave()
+                yield to_html("runs/_step.html", run=self.view, step=event)
+            case CodeChange():
+                yield self._leave()
+                yield to_html("runs/_change.html", run=self.view, change=event)
+            case Complete():
+                yield self._leave()
+                yield f"{self._part('notice')}{self._part('foot')}</div></article>"
+
+    def _enter(self, number: int) -> str:
+        """Goes on with a turn's text, which may be another one's than before."""
+        if self._turn == number:
+            return ""
+        left = self._leave()
+        self._turn = number
+        agent = escape(self.view.turns[number].agent)
+        head = f'<p class="turn__head">{agent}</p>' if len(self.view.turns) > 1 else ""
+        return f'{left}<section class="turn">{head}<div class="prose version">{self._open_draft(number)}'
+
+    def _leave(self) -> str:
+        if self._turn is None:
+            return ""
+        self._turn = None
+        return f"{self._close_draft()}</div></section>"
+
+    def _write(self, event: AgentChunk) -> str:
+        patch = self._texts[event.turn].feed(event.text)
+        if patch.reset:  # what stands there is void: a new version hides it
+            version = f'</div><div class="prose version">{patch.append}'
+            return self._close_draft() + version + self._open_draft(event.turn)
+        if patch.append:
+            return self._close_draft() + patch.append + self._open_draft(event.turn)
+        return escape(event.text, quote=False)
+
+    def _open_draft(self, number: int) -> str:
+        self._drafting = True
+        return f'<p class="draft">{TAG.sub("", self._texts[number].tail).strip()}'
+
+    def _close_draft(self) -> str:
+        was, self._drafting = self._drafting, False
+        return "</p>" if was else ""
+
+    def _part(self, name: str) -> str:
+        return to_html(f"runs/_{name}.html", run=self.view)
+
+
+def gathered(events: Iterable[Event]) -> Iterator[Event]:
+    """Adjacent chunks of one turn as one, so that a page that comes late gets no burst."""
+    chunks: list[AgentChunk] = []
+    for event in events:
+        if isinstance(event, AgentChunk) and (not chunks or chunks[-1].turn == event.turn):
+            chunks.append(event)
+            continue
+        if chunks:
+            yield joined(chunks)
+            chunks = []
+        if isinstance(event, AgentChunk):
+            chunks.append(event)
+        else:
+            yield event
+    if chunks:
+        yield joined(chunks)
+
+
+def joined(chunks: list[AgentChunk]) -> AgentChunk:
+    first = chunks[0]
+    return AgentChunk(
+        seq=chunks[-1].seq,
+        run_id=first.run_id,
+        at=first.at,
+        agent=first.agent,
+        turn=first.turn,
+        text="".join(chunk.text for chunk in chunks),
+        offset=first.offset,
+    )

@@ -1,0 +1,76 @@
+// The composer: Enter sends, a draft survives a reload, and what was said stands on the page before the server answers.
+
+const form = document.getElementById("composer");
+const field = form?.elements.content;
+const stream = form?.elements.stream;
+const problem = document.getElementById("problem");
+const draftKey = () => `draft:${form.elements.conversation.value || "new"}`;
+
+if (form) {
+  restore();
+  field.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
+    event.preventDefault();
+    if (field.value.trim()) form.requestSubmit();
+  });
+  field.addEventListener("input", () => {
+    keep(draftKey(), field.value);
+    problem.replaceChildren();
+  });
+  stream.addEventListener("change", () => keep("stream", stream.checked ? "on" : "off"));
+  form.addEventListener("htmx:before:request", send);
+}
+
+function restore() {
+  if (field.value === "") field.value = localStorage.getItem(draftKey()) ?? "";
+  const streaming = localStorage.getItem("stream");
+  if (streaming) stream.checked = streaming === "on";
+}
+
+function keep(key, value) {
+  try {
+    if (value) localStorage.setItem(key, value);
+    else localStorage.removeItem(key);
+  } catch {
+    // A full or forbidden store costs the draft, not the message.
+  }
+}
+
+// Shows the message and an empty reply at once; the server's own take their place.
+function send(event) {
+  if (event.target !== form) return;
+  const { ctx } = event.detail;
+  const said = field.value;
+  const key = draftKey();
+  const shown = document.getElementById("sent").content.cloneNode(true);
+  shown.querySelector(".message__text").textContent = said.trim();
+  const pending = [...shown.children];
+  document.getElementById("messages").append(shown);
+  problem.replaceChildren();
+  field.value = "";
+  form.setAttribute("aria-busy", "true");
+  document.getElementById("status").textContent = "Sent.";
+  document.dispatchEvent(new CustomEvent("riverrun:sent"));
+
+  const isMine = (event) => event.detail.ctx === ctx;
+  const clear = () => pending.forEach((message) => message.remove());
+  const swapping = (event) => isMine(event) && clear();
+  const finished = (event) => {
+    if (!isMine(event)) return;
+    document.removeEventListener("htmx:before:swap", swapping);
+    document.removeEventListener("htmx:finally:request", finished);
+    form.removeAttribute("aria-busy");
+    clear();
+    if (ctx.response?.status < 400) {
+      keep(key, "");
+      if (field.value) keep(draftKey(), field.value);
+      return;
+    }
+    if (!field.value) field.value = said;
+    keep(draftKey(), field.value);
+    if (!ctx.response) problem.textContent = "The server cannot be reached. Your message is kept here; send it again in a moment.";
+    field.focus();
+  };
+  document.addEventListener("htmx:before:swap", swapping);
+  document.addEventListener("htmx:finally:request", finished);
+}

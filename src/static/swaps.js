@@ -1,0 +1,34 @@
+// What a page keeps while htmx changes it.
+
+document.addEventListener("htmx:before:swap", ({ detail }) => {
+  const open = [...document.querySelectorAll(".run details[open]")];
+  const focused = document.activeElement.matches(":focus-visible") && document.activeElement;
+  for (const task of detail.tasks) {
+    // htmx looks for all targets of a message before it swaps the first, and so misses what that one brings: a target
+    // that it has as a selector it looks for when its turn has come.
+    task.target = task.swapSpec.target ?? task.target;
+    if (task.swapSpec.style === "beforeend") dropKnown(task.fragment);
+  }
+  queueMicrotask(() => {
+    reopen(open);
+    keepPlace(focused);
+  });
+});
+
+// What came by two ways, as an answer and after an absence, is shown once.
+function dropKnown(fragment) {
+  for (const node of [...fragment.children]) {
+    if (node.matches(".message[id]") && document.getElementById(node.id)) node.remove();
+  }
+}
+
+// A snapshot replaces the steps; those that the reader has opened stay open.
+function reopen(steps) {
+  for (const step of steps) if (!step.isConnected) document.getElementById(step.id)?.setAttribute("open", "");
+}
+
+// Who works by keyboard goes on in the composer when the focused button is gone, and not at the top of the page.
+function keepPlace(focused) {
+  if (!focused || focused.closest("#composer") || focused.checkVisibility()) return;
+  document.getElementById("content")?.focus({ preventScroll: true });
+}

@@ -1,0 +1,138 @@
+"""Runs as they could have been: every kind of event, and the ways in which a run can end."""
+
+import typing
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import msgspec
+
+from riverrun.agents.events import (
+    AgentChunk,
+    AgentComplete,
+    AgentStart,
+    CodeChange,
+    Complete,
+    Error,
+    Event,
+    FinalMessage,
+    Interaction,
+    Progress,
+    Start,
+    Usage,
+)
+from riverrun.runs.view import RunView, fold
+
+RUN, MESSAGE, OTHER = (UUID(int=number) for number in (1, 2, 3))
+BEGAN = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+REPLY = """\
+# A heading
+
+Prose with `code`, a [link][later] and <b>no tag</b>.
+
+1. one
+2. two
+
+| a | b |
+|--:|:--|
+| 1 | 2 |
+
+```python
+def f() -> None:
+    return "</code>"
+```
+
+- [x] done
+
+[later]: https://example.org
+
+The end."""
+
+
+def stamped(events: list[Event]) -> list[Event]:
+    return [
+        msgspec.structs.replace(event, run_id=RUN, seq=seq, at=BEGAN + timedelta(milliseconds=250 * seq))
+        for seq, event in enumerate(events, 1)
+    ]
+
+
+def start() -> Event:
+    return Start(conversation_id=OTHER, user_message_id=OTHER, message_id=MESSAGE, team="assistant", model="a-model")
+
+
+def complete(status: typing.Literal["complete", "failed", "cancelled"], content: str = "") -> Event:
+    message = FinalMessage(MESSAGE, "assistant", content, "Writer", BEGAN)
+    return Complete(status=status, message=message, usage=Usage(10, 200))
+
+
+def chunks(turn: int, text: str, size: int) -> list[Event]:
+    return [
+        AgentChunk(agent="Writer", turn=turn, text=text[at : at + size], offset=at) for at in range(0, len(text), size)
+    ]
+
+
+def ended(turn: int, content: str, reason: str = "stop") -> Event:
+    return AgentComplete(agent="Writer", turn=turn, content=content, duration_ms=1500, finish_reason=reason)
+
+
+def whole_run() -> list[Event]:
+    """Two agents at work at once, a further attempt, tools, a change of code: every kind of event."""
+    return stamped(
+        [
+            start(),
+            Progress(fraction=0.0, step="thinking", message="Thinking"),
+            AgentStart(agent="Finder", turn=1, role="finds", task="Look <there>", lane="support"),
+            Interaction(agent="Finder", turn=1, kind="thought", content="First line\r\n\r\nand <more>"),
+            Interaction(
+                agent="Finder", turn=1, kind="tool_call", tool_name="search", tool_arguments={"q": "<x>"}, call_id="c"
+            ),
+            AgentStart(agent="Writer", turn=2, role="writes", parent=1),
+            *chunks(2, "Void, since it is written again.\n\nAll of it.", 7),
+            Interaction(
+                agent="Finder", turn=1, kind="tool_response", content="3 found", tool_name="search", call_id="c"
+            ),
+            AgentStart(agent="Writer", turn=2, attempt=2, role="writes", parent=1),
+            Interaction(agent="Finder", turn=1, kind="retrieval", content="A passage"),
+            Interaction(agent="Finder", turn=1, kind="message", content="Here you are", to_agent="Writer"),
+            Interaction(agent="Finder", turn=1, kind="memory", content="They like rivers"),
+            ended(1, "Found *something* that never came in chunks."),
+            Progress(fraction=0.5, step="writing", message="Writing"),
+            *chunks(2, REPLY, 5),
+            CodeChange(agent="Writer", path="src/<a>.py", change="modified", diff="-old\n+new"),
+            ended(2, REPLY),
+            Progress(fraction=1.0, step="done"),
+            complete("complete", REPLY),
+        ]
+    )
+
+
+def failed_run(retryable: bool) -> list[Event]:
+    begun = "It went well and **then"
+    return stamped(
+        [
+            start(),
+            AgentStart(agent="Writer", turn=1),
+            *chunks(1, begun, 4),
+            ended(1, begun, "error"),
+            Error(message="The model's server <closed> the connection.", code="model_lost", retryable=retryable),
+            complete("failed", begun),
+        ]
+    )
+
+
+def stopped_run() -> list[Event]:
+    return stamped([start(), AgentStart(agent="Writer", turn=1), ended(1, "", "cancelled"), complete("cancelled")])
+
+
+RUNS = {
+    "whole": whole_run(),
+    "failed": failed_run(retryable=False),
+    "failed, worth a retry": failed_run(retryable=True),
+    "stopped": stopped_run(),
+    "failed at once": stamped([start(), Error(message="No.", code="no", retryable=True), complete("failed")]),
+}
+
+
+def view_of(events: Sequence[Event]) -> RunView:
+    return fold(RUN, MESSAGE, events)
