@@ -19,3 +19,15 @@ async function catchUp() {
   await htmx.ajax("GET", path, { source: messages, swap: "none" });
   asking = false;
 }
+
+// A new conversation has two addresses, before and after its first message. Back and forward between them load the page
+// anew, also when they come before htmx listens, and once the browser has arrived: a reload before that gets lost.
+document.addEventListener("htmx:before:history:restore", (event) => event.preventDefault());
+addEventListener("popstate", () => (window.navigation?.transition?.finished ?? Promise.resolve()).then(fitAddress));
+fitAddress();
+
+function fitAddress() {
+  const conversation = document.getElementById("composer-conversation")?.value;
+  const address = location.pathname.match(/\/(?:c\/([^/]+))?$/);
+  if (conversation !== undefined && address && (address[1] ?? "") !== conversation) location.reload();
+}

@@ -44,6 +44,7 @@ function send(event) {
   const key = draftKey();
   const shown = document.getElementById("sent").content.cloneNode(true);
   shown.querySelector(".message__text").textContent = said.trim();
+  shown.querySelector(".run__progress").hidden = stream.checked;
   const pending = [...shown.children];
   document.getElementById("messages").append(shown);
   problem.replaceChildren();
