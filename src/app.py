@@ -8,7 +8,7 @@ from typing import Any
 from advanced_alchemy.extensions.litestar import SQLAlchemyPlugin
 from litestar import Litestar
 from litestar.config.compression import CompressionConfig
-from litestar.datastructures import MutableScopeHeaders, State
+from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import ScalarRenderPlugin
@@ -36,16 +36,17 @@ from .settings import Settings
 from .vendor import ensure_vendor
 
 STATIC = Path(__file__).with_name("static")
-SECURITY_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-        "font-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-    "Cross-Origin-Opener-Policy": "same-origin",
-}
+CONTENT_SECURITY_POLICY = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    b"font-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+SECURITY_HEADERS = [
+    (b"content-security-policy", CONTENT_SECURITY_POLICY),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+]
 
 
 def create_app(settings: Settings | None = None) -> Litestar:
@@ -59,8 +60,16 @@ def create_app(settings: Settings | None = None) -> Litestar:
         await migrate(database)
         sessions = database.create_session_maker()
         model = await connect(settings.model_options())
-        journal = Journal(create_writer(database, settings.database_patience), sessions)
-        runner = Runner(journal, sessions, registry(), model, limit=settings.run_limit, grace=settings.shutdown_grace)
+        journal = Journal(create_writer(database, settings.database_patience), sessions, settings.heartbeat)
+        runner = Runner(
+            journal,
+            sessions,
+            registry(),
+            model,
+            limit=settings.run_limit,
+            message_limit=settings.message_limit,
+            grace=settings.shutdown_grace,
+        )
         app.state.update(runner=runner, journal=journal)
         try:
             async with journal.writing(), runner.working(), housekeeping(sessions, settings.keep_events):
@@ -72,9 +81,6 @@ def create_app(settings: Settings | None = None) -> Litestar:
     async def own_database(_: Litestar) -> AsyncGenerator[None, None]:
         with only_process(settings.database):
             yield
-
-    def provide_settings() -> Settings:
-        return settings
 
     return Litestar(
         route_handlers=[
@@ -91,7 +97,6 @@ def create_app(settings: Settings | None = None) -> Litestar:
             ),
         ],
         dependencies={
-            "settings": Provide(provide_settings, sync_to_thread=False),
             "runner": Provide(provide_runner, sync_to_thread=False),
             "journal": Provide(provide_journal, sync_to_thread=False),
             "conversations": Provide(provide_conversations, sync_to_thread=False),
@@ -145,9 +150,7 @@ def provide_events(db_session: NamedDependency[AsyncSession]) -> Events:
 
 async def add_security_headers(message: Message, scope: Scope) -> None:
     if message["type"] == "http.response.start":
-        headers = MutableScopeHeaders.from_message(message)
-        for name, value in SECURITY_HEADERS.items():
-            headers.setdefault(name, value)
+        message["headers"] = [*message["headers"], *SECURITY_HEADERS]
 
 
 async def cache_for_good(response: Any) -> Any:

@@ -146,6 +146,8 @@ class OpenAIModel:
             options.simulate_thought_delay,
             options.simulate_code_delay,
         )
+        # Complete, because to complete it costs the client as much as to send the request.
+        self._completions = f"{options.url.rstrip('/')}/chat/completions"
         self._client = Client(
             api_key=options.key or "none",  # the client insists on one
             base_url=options.url,
@@ -221,7 +223,7 @@ class OpenAIModel:
     async def _open(self, body: dict[str, Any]) -> Reading:
         options = self._options
         request: Any = self._client.post(  # typed as the stream that the client would make of the response
-            "/chat/completions",
+            self._completions,
             content=msgspec.json.encode(body),
             cast_to=httpx2.Response,
             stream=True,

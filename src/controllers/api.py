@@ -26,7 +26,6 @@ from ..runs.history import view_of, views_of
 from ..runs.journal import Journal, Recorded, now
 from ..runs.runner import Runner, Started
 from ..runs.view import RunView
-from ..settings import Settings
 from .body import words
 from .finding import cursor_of, found, found_run, missing_conversation
 
@@ -219,10 +218,9 @@ class ConversationsApi(Controller):
         conversation_id: FromPath[UUID],
         data: JSONBody[NewMessage],
         runner: NamedDependency[Runner],
-        settings: NamedDependency[Settings],
     ) -> Reply:
         """Sends a message and waits for the whole reply. The run goes on even if the caller leaves."""
-        started = await start(conversation_id, data, runner, settings)
+        started = await start(conversation_id, data, runner)
         return await reply(started, runner.journal)
 
     @post(
@@ -236,11 +234,10 @@ class ConversationsApi(Controller):
         conversation_id: FromPath[UUID],
         data: JSONBody[NewMessage],
         runner: NamedDependency[Runner],
-        settings: NamedDependency[Settings],
     ) -> Stream:
         """Sends a message and streams the run's events as Server-Sent Events."""
-        started = await start(conversation_id, data, runner, settings)
-        return event_stream(runner.journal, started.run_id, 0, settings.heartbeat)
+        started = await start(conversation_id, data, runner)
+        return event_stream(runner.journal, started.run_id, 0)
 
     @post("/{conversation_id:uuid}/runs", status_code=HTTP_202_ACCEPTED)
     async def start_run(
@@ -248,10 +245,9 @@ class ConversationsApi(Controller):
         conversation_id: FromPath[UUID],
         data: JSONBody[NewMessage],
         runner: NamedDependency[Runner],
-        settings: NamedDependency[Settings],
     ) -> StartedRun:
         """Sends a message and answers at once; the run can be followed by its id."""
-        started = await start(conversation_id, data, runner, settings)
+        started = await start(conversation_id, data, runner)
         return StartedRun(started.run_id, started.message_id)
 
 
@@ -288,7 +284,6 @@ class RunsApi(Controller):
         request: Request[Any, Any, State],
         runs: NamedDependency[Runs],
         journal: NamedDependency[Journal],
-        settings: NamedDependency[Settings],
         after: Annotated[int, Parameter(ge=0)] = 0,
     ) -> Response[Any]:
         """The run's events after a cursor (`?after=` or `Last-Event-ID`, whichever is further) as Server-Sent Events.
@@ -302,7 +297,7 @@ class RunsApi(Controller):
             raise Invalid(f"The run has only {head} events so far.", field="after")
         if cursor and cursor == head and run.status != "running":
             return Response(None, status_code=HTTP_204_NO_CONTENT, headers={"Cache-Control": "no-store"})
-        return event_stream(journal, run_id, cursor, settings.heartbeat)
+        return event_stream(journal, run_id, cursor)
 
     @post("/cancel", status_code=HTTP_202_ACCEPTED)
     async def cancel(
@@ -314,8 +309,8 @@ class RunsApi(Controller):
         return StartedRun(run.id, run.message_id)
 
 
-async def start(conversation_id: UUID, data: NewMessage, runner: Runner, settings: Settings) -> Started:
-    return await runner.start(words(data.content, settings.message_limit), data.team, conversation_id)
+async def start(conversation_id: UUID, data: NewMessage, runner: Runner) -> Started:
+    return await runner.start(words(data.content, runner.message_limit), data.team, conversation_id)
 
 
 async def reply(started: Started, journal: Journal) -> Reply:
@@ -349,13 +344,13 @@ async def reply(started: Started, journal: Journal) -> Reply:
     raise StorageUnavailable
 
 
-def event_stream(journal: Journal, run_id: UUID, after: int, heartbeat: float) -> Stream:
-    return Stream(frames(journal, run_id, after, heartbeat), media_type=sse.MEDIA_TYPE, headers=sse.HEADERS)
+def event_stream(journal: Journal, run_id: UUID, after: int) -> Stream:
+    return Stream(frames(journal, run_id, after), media_type=sse.MEDIA_TYPE, headers=sse.HEADERS)
 
 
-async def frames(journal: Journal, run_id: UUID, after: int, heartbeat: float) -> AsyncGenerator[bytes, None]:
+async def frames(journal: Journal, run_id: UUID, after: int) -> AsyncGenerator[bytes, None]:
     try:
-        async for batch in journal.follow(run_id, after, heartbeat):
+        async for batch in journal.follow(run_id, after):
             yield b"".join(map(frame, batch)) or sse.HEARTBEAT
     except StorageUnavailable as failure:
         # Not an event of the run, so it has no id: the cursor stays where it was.

@@ -20,7 +20,6 @@ from ..runs.history import views_of
 from ..runs.journal import Journal, now
 from ..runs.runner import Runner, Started
 from ..runs.view import RunView
-from ..settings import Settings
 from .answers import PageRequest, html, is_scripted, partials, see
 from .body import words
 from .conversations import SHOWN, Shelf, document_title, heading, page
@@ -48,11 +47,10 @@ class MessagePages(Controller):
         runs: NamedDependency[Runs],
         events: NamedDependency[Events],
         runner: NamedDependency[Runner],
-        settings: NamedDependency[Settings],
     ) -> Response[Any]:
         conversation_id = id_of(data.conversation)
         try:
-            content = words(data.content, settings.message_limit)
+            content = words(data.content, runner.message_limit)
             started = await runner.start(content, data.team, conversation_id)
         except RiverrunError as error:
             if is_scripted(request):

@@ -22,7 +22,6 @@ from ..runs.history import view_of
 from ..runs.journal import Journal, Recorded
 from ..runs.runner import Runner
 from ..runs.view import RunView
-from ..settings import Settings
 from .answers import PageRequest, html, is_scripted, nothing, partials, see
 from .finding import cursor_of, found_run
 
@@ -43,14 +42,13 @@ class RunPages(Controller):
         run_id: FromPath[UUID],
         runs: NamedDependency[Runs],
         journal: NamedDependency[Journal],
-        settings: NamedDependency[Settings],
         after: Cursor = 0,
     ) -> Stream:
         """The run as partials over Server-Sent Events, from `after` or Last-Event-ID, whichever is further."""
         run = await found_run(runs, run_id)
         cursor = cursor_of(request, after)
         await runs.session.close()  # a stream must not hold a connection
-        content = frames(journal, RunView(run.id, run.message_id), cursor, settings.heartbeat)
+        content = frames(journal, RunView(run.id, run.message_id), cursor)
         return Stream(content, media_type=sse.MEDIA_TYPE, headers=sse.HEADERS)
 
     @get("/snapshot")
@@ -89,14 +87,14 @@ class RunPages(Controller):
         return partials(partial("#messages", "beforeend", reply))
 
 
-async def frames(journal: Journal, view: RunView, cursor: int, heartbeat: float) -> AsyncGenerator[bytes, None]:
+async def frames(journal: Journal, view: RunView, cursor: int) -> AsyncGenerator[bytes, None]:
     """What happened so far as one snapshot, unless the page has it; then every change, with its cursor."""
     # So that the page knows soon whether streams get through, and later whether this one still does.
-    yield sse.message(f"{heartbeat:g}", event="open")
+    yield sse.message(f"{journal.heartbeat:g}", event="open")
     try:
         head = await journal.head(view.run_id)
         fragments: Fragments | None = None
-        async for batch in journal.follow(view.run_id, heartbeat=heartbeat):
+        async for batch in journal.follow(view.run_id):
             if not batch:
                 yield sse.message("", event="heartbeat")  # a comment would not reach the page's script
                 continue

@@ -39,7 +39,7 @@ COMMIT_SHARE = 0.2  # of the time may go into commits before the window grows
 BURST = 0.1  # seconds without commits that a writer may make up for, so that one that was idle never waits
 PENDING_LIMIT = 8 * 2**20  # characters that wait for the database before the runs have to wait too
 BACKLOG_LIMIT = 256  # batches that a slow follower may have in memory; it then reads on from the log
-RECENT = 32  # events of a run that are kept at hand
+RECENT = 16  # events of a run that are kept at hand
 PAGE = 1000  # events read from the log at once
 
 Sessions = Callable[[], AbstractAsyncContextManager[AsyncSession]]
@@ -135,7 +135,10 @@ class Log:
 
 
 class Journal:
-    def __init__(self, writer: Writer, sessions: Sessions) -> None:
+    """`heartbeat`: seconds of silence after which a follower is told that nothing happened."""
+
+    def __init__(self, writer: Writer, sessions: Sessions, heartbeat: float = 15.0) -> None:
+        self.heartbeat = heartbeat
         self._writer = writer
         self._sessions = sessions
         self._logs: dict[UUID, Log] = {}
@@ -328,12 +331,10 @@ class Journal:
 
     # Reading
 
-    async def follow(
-        self, run_id: UUID, after: int = 0, heartbeat: float = 15.0
-    ) -> AsyncGenerator[list[Recorded], None]:
+    async def follow(self, run_id: UUID, after: int = 0) -> AsyncGenerator[list[Recorded], None]:
         """The run's events after a cursor, in batches, until it is complete: contiguous, none missing, none twice.
 
-        Whatever came while the caller was busy is one batch; an empty one tells of `heartbeat` seconds of silence.
+        Whatever came while the caller was busy is one batch; an empty one tells of silence.
 
         Raises StorageUnavailable when the database is away and has taken this run's end with it.
         """
@@ -357,7 +358,7 @@ class Journal:
                     if ended:
                         return
                     up_to_date = True
-                await follower.wait(heartbeat)
+                await follower.wait(self.heartbeat)
                 if follower.lost:
                     raise StorageUnavailable
                 batch = follower.take()

@@ -86,7 +86,7 @@ class Work:
 
 
 class Runner:
-    """`limit`: runs at the same time. `grace`: seconds which a shutdown gives to runs."""
+    """`limit`: runs at the same time. `message_limit`: characters. `grace`: seconds which a shutdown gives to runs."""
 
     def __init__(
         self,
@@ -96,11 +96,13 @@ class Runner:
         model: Model,
         *,
         limit: int,
+        message_limit: int,
         grace: float,
     ) -> None:
         self.journal = journal
         self.teams = teams
         self.model = model
+        self.message_limit = message_limit
         self._sessions = sessions
         self._limit = limit
         self._grace = grace

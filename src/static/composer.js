@@ -18,6 +18,9 @@ if (form) {
     problem.replaceChildren();
   });
   stream.addEventListener("change", () => keep("stream", stream.checked ? "on" : "off"));
+  form.addEventListener("submit", () => {
+    if (form.ariaBusy) problem.textContent = "Your last message is still being answered. Wait for that, then send this one.";
+  });
   form.addEventListener("htmx:before:request", send);
 }
 
@@ -34,6 +37,11 @@ function keep(key, value) {
   } catch {
     // A full or forbidden store costs the draft, not the message.
   }
+}
+
+// On a page of earlier messages the new one would stand in the wrong place.
+function isOlderPart() {
+  return new URLSearchParams(location.search).has("before");
 }
 
 // Shows the message and an empty reply at once; the server's own take their place.
@@ -62,14 +70,16 @@ function send(event) {
     document.removeEventListener("htmx:finally:request", finished);
     form.removeAttribute("aria-busy");
     clear();
-    if (ctx.response?.status < 400) {
+    const answered = ctx.status === "swapped";
+    if (answered && ctx.response.status < 400) {
       keep(key, "");
       if (field.value) keep(draftKey(), field.value);
+      if (isOlderPart()) location.assign(location.pathname);
       return;
     }
     if (!field.value) field.value = said;
     keep(draftKey(), field.value);
-    if (!ctx.response) problem.textContent = "The server cannot be reached. Your message is kept here; send it again in a moment.";
+    if (!answered) problem.textContent = "The server cannot be reached. Your message is kept here; send it again in a moment.";
     field.focus();
   };
   document.addEventListener("htmx:before:swap", swapping);

@@ -8,10 +8,9 @@ document.addEventListener("click", async (event) => {
     ? document.querySelector(`#turns-${CSS.escape(id)} > .turn--answer:last-of-type > .turn__text`)
     : button.closest("figure").querySelector("code");
   const done = await copy(source, Boolean(id));
-  const label = button.textContent;
   button.textContent = done ? "Copied" : "Not copied";
   document.getElementById("status").textContent = button.textContent;
-  setTimeout(() => (button.textContent = label), 1500);
+  setTimeout(() => (button.textContent = "Copy"), 1500);
 });
 
 async function copy(source, formatted) {

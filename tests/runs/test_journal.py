@@ -138,8 +138,9 @@ async def test_a_slow_follower_costs_bounded_memory_and_still_gets_everything(
 
 async def test_silence_is_told(database: SQLAlchemyAsyncConfig) -> None:
     async with journal_on(database) as journal:
+        journal.heartbeat = 0.01
         run_id = await start_run(journal)
-        async with aclosing(journal.follow(run_id, after=1, heartbeat=0.01)) as batches:
+        async with aclosing(journal.follow(run_id, after=1)) as batches:
             assert await anext(batches) == []
 
 
