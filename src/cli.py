@@ -1,6 +1,7 @@
 """The `riverrun` command: Litestar's own commands under our name, with a `run` that suits streams."""
 
 import asyncio
+import gc
 import logging
 import os
 import sys
@@ -85,6 +86,10 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
+            # What is loaded by now stays for good; to look through it for garbage again and again would stop all streams.
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(50_000, 20, 20)
             click.echo(f"riverrun serves at {address(self.config)}")
             click.echo(f"Model: {self._app.state.runner.model.name}")
 
