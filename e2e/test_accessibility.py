@@ -1,0 +1,228 @@
+"""For everyone: by keyboard, by screen reader, on a phone, in the dark, without motion."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from e2e.conftest import OpenPage
+from e2e.steps import (
+    composer,
+    messages,
+    open_app,
+    path_of,
+    reply,
+    see_reply,
+    see_the_end,
+    send_message,
+    start_conversation,
+    stop_button,
+    titles,
+)
+from tests.model_server import ModelServer
+from tests.server import Server
+
+AXE = Path(__file__).parents[1] / "node_modules" / "axe-core" / "axe.min.js"
+EVERYTHING = (
+    "# A heading\n\nText with `code`, *emphasis* and a [link](https://example.org).\n\n## Below\n\n"
+    "1. one\n2. two\n\n- [x] done\n- [ ] open\n\n| a | b |\n|--:|---|\n| 1 | 2 |\n\n"
+    "```python\ndef f(x):\n    return x + 1  # a rather long line, which has to be scrolled on a small screen\n```\n\n"
+    "> quoted\n\nhttps://example.org/a/very/long/address/that/does/not/fit/on/a/phone/whatever/one/does/about/it\n\n"
+    "averylongwordwithoutanyspaceinitaverylongwordwithoutanyspaceinitaverylongwordwithoutanyspaceinit\n\n"
+)
+WIDE, PHONE = {"width": 1100, "height": 700}, {"width": 360, "height": 640}
+
+
+def violations(page: Page) -> list[str]:
+    """What axe finds, in words: rule, then where."""
+    if not page.evaluate("'axe' in window"):
+        page.add_script_tag(path=AXE)
+    found: dict[str, Any] = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return [
+        f"{rule['id']}: {rule['help']}: {node['html'][:150]} {node.get('failureSummary', '')}"
+        for rule in found["violations"]
+        for node in rule["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
+def test_axe_finds_nothing(
+    open_page: OpenPage, server: Server, model: ModelServer, colours: str, viewport: dict[str, int]
+) -> None:
+    """On an empty page, while a reply streams, when it has ended, with a problem, with the menus open."""
+    # axe comes as an inline script, which the page's own policy forbids.
+    page = open_page(server.url, color_scheme=colours, viewport=viewport, bypass_csp=True)
+    model.script([{"reasoning": "A thought."}, {"text": EVERYTHING}, {"gate": "end"}, {"cut": "reset"}], times=1)
+    open_app(page)
+    assert violations(page) == []
+    send_message(page, "Show everything")
+    see_reply(page, "quoted")
+    reply(page).locator("summary").click()
+    assert violations(page) == []
+    model.open_gate("end")
+    see_the_end(page)
+    expect(reply(page).locator(".notice")).to_be_visible()
+    if viewport == PHONE:
+        page.get_by_role("button", name="Conversations").click()
+    page.locator("#conversations summary").first.click()
+    assert violations(page) == []
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/?deleted"])
+def test_axe_finds_nothing_on_other_pages(open_page: OpenPage, server: Server, watch: Any, path: str) -> None:
+    watch.expect("404", "400")
+    page = open_page(server.url, bypass_csp=True)
+    page.goto(path)
+    assert violations(page) == []
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_nothing_is_wider_than_a_phone(open_page: OpenPage, server: Server, model: ModelServer, scripts: bool) -> None:
+    page = open_page(server.url, viewport=PHONE, java_script_enabled=scripts, has_touch=True)
+    model.script([{"reasoning": "word" * 100}, {"text": EVERYTHING}, {"gate": "end"}])
+    open_app(page)
+    assert overflow(page) == 0
+    composer(page).fill("unbreakable" * 30)
+    page.get_by_role("button", name="Send").click(no_wait_after=True)
+    see_reply(page, "quoted")
+    assert overflow(page) == 0
+    model.open_gate("end")
+    see_the_end(page)
+    reply(page).locator("summary").click()
+    assert overflow(page) == 0
+    send = page.get_by_role("button", name="Send").bounding_box()
+    assert send
+    assert send["x"] + send["width"] <= PHONE["width"]
+
+
+def overflow(page: Page) -> int:
+    """Pixels by which the page is wider than the screen."""
+    return int(page.evaluate("document.documentElement.scrollWidth - innerWidth"))
+
+
+def test_the_phone_has_its_list_behind_a_button(open_page: OpenPage, server: Server) -> None:
+    page = open_page(server.url, viewport=PHONE)
+    path = start_conversation(page, "in my pocket")
+    expect(titles(page).first).to_be_hidden()
+    page.get_by_role("button", name="Conversations").click()
+    expect(titles(page).first).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(titles(page).first).to_be_hidden()
+    page.get_by_role("button", name="Conversations").click()
+    titles(page).first.click()
+    expect(titles(page).first).to_be_hidden()
+    assert path_of(page) == path
+
+
+def test_everything_can_be_done_by_keyboard(page: Page, model: ModelServer) -> None:
+    model.script([{"text": "going on"}, {"stall": True}], times=1)
+    open_app(page)
+    expect(composer(page)).to_be_focused()
+    page.keyboard.type("by hand")
+    page.keyboard.press("Enter")
+    see_reply(page, "going on")
+    expect(composer(page)).to_be_focused()
+    page.keyboard.press("Shift+Tab")
+    expect(stop_button(page)).to_be_focused()
+    page.keyboard.press("Enter")
+    see_the_end(page)
+    page.evaluate("document.activeElement.blur()")
+    composer(page).focus()
+    page.keyboard.press("Shift+Tab")
+    expect(reply(page).get_by_role("button", name="Try again")).to_be_focused()
+    page.keyboard.press("Enter")
+    see_reply(page, "by hand")
+    see_the_end(page)
+
+
+def test_who_stops_by_keyboard_does_not_lose_the_place(page: Page, model: ModelServer) -> None:
+    """The button goes when the run has ended; the focus must not fall back to the top of the page."""
+    model.script([{"text": "going on"}, {"stall": True}], times=1)
+    open_app(page)
+    send_message(page, "stop")
+    see_reply(page, "going on")
+    stop_button(page).focus()
+    page.keyboard.press("Enter")
+    see_the_end(page)
+    expect(composer(page)).to_be_focused()
+
+
+def test_the_tab_order_follows_the_page_and_is_visible(page: Page) -> None:
+    start_conversation(page, "tab along")
+    page.reload()
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("Tab")
+    skip = page.get_by_role("link", name="Skip to the conversation")
+    expect(skip).to_be_focused()
+    expect(skip).to_be_in_viewport()
+    stops = []
+    for _ in range(60):
+        outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        name = page.evaluate("(e => e.ariaLabel || e.name || e.textContent.trim())(document.activeElement)")
+        stops.append(name)
+        assert outline != "none", f"the focus cannot be seen on {name}"
+        if name == "Send":
+            break
+        page.keyboard.press("Tab")
+    order = ["Skip to the conversation", "riverrun", "New conversation", "tab along", "content", "stream", "Send"]
+    assert [stop for stop in stops if stop in order] == order
+
+
+def test_the_skip_link_leads_past_the_list(page: Page) -> None:
+    start_conversation(page, "skip the list")
+    page.reload()
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.querySelector('main').contains(document.activeElement)")
+
+
+def test_a_screen_reader_hears_starts_steps_and_ends_but_no_tokens(page: Page, model: ModelServer) -> None:
+    model.script([{"gate": "start"}, {"text": "many small words " * 30, "per": 5}, {"gate": "end"}])
+    open_app(page)
+    page.evaluate(
+        """window.heard = [];
+        new MutationObserver(() => heard.push(document.getElementById('status').textContent.trim()))
+          .observe(document.getElementById('status'), {childList: true, characterData: true, subtree: true})"""
+    )
+    send_message(page, "listen")
+    expect(reply(page).locator(".turn")).to_have_count(1)  # the connection is live
+    model.open_gate("start")
+    see_reply(page, "many small words")
+    model.open_gate("end")
+    see_the_end(page)
+    heard = [text for text in page.evaluate("heard") if text]
+    assert heard[0] == "Sent."
+    assert "Assistant is writing." in heard
+    assert heard[-1] == "The reply is complete."
+    assert len(heard) <= 5
+    assert not any("many" in text for text in heard)
+    live = page.locator("[aria-live], [role=status], [role=alert], [role=log]")
+    for region in live.all():
+        assert "many small words" not in region.inner_text()
+    expect(messages(page)).not_to_have_attribute("aria-live", "polite")
+    expect(page.locator("#status")).to_have_attribute("role", "status")
+
+
+def test_who_wants_no_motion_gets_none(open_page: OpenPage, server: Server, model: ModelServer) -> None:
+    model.script([{"text": "moving"}, {"gate": "end"}])
+    page = open_page(server.url, reduced_motion="reduce")
+    open_app(page)
+    send_message(page, "hold still")
+    see_reply(page, "moving")
+    assert page.evaluate("document.getAnimations().length") == 0
+    # needs a page that does move to mean anything
+    page.emulate_media(reduced_motion="no-preference")
+    assert page.evaluate("document.getAnimations().length") > 0
+    model.open_gate("end")
+
+
+def test_the_page_can_be_magnified(open_page: OpenPage, server: Server) -> None:
+    """At 320 pixels (1280 at 400 %) there is one column, and nothing is cut off."""
+    page = open_page(server.url, viewport={"width": 320, "height": 256})
+    start_conversation(page, "magnified")
+    assert overflow(page) == 0
+    expect(composer(page)).to_be_in_viewport()

@@ -1,0 +1,241 @@
+"""Without JavaScript everything works all the same: the page is made on the server, and grows while a reply comes."""
+
+import re
+
+from playwright.sync_api import Page, expect
+
+from e2e.conftest import LIMIT
+from e2e.steps import (
+    composer,
+    delete,
+    eventually,
+    own_messages,
+    path_of,
+    place,
+    rename,
+    replies,
+    reply,
+    see_draft,
+    see_own_message,
+    see_problem,
+    streaming,
+    titles,
+    undo,
+    write,
+)
+from e2e.watch import Watch
+from tests.model_server import ModelServer
+
+
+def arrive(page: Page, path: str = "/") -> None:
+    page.goto(path, wait_until="commit")
+    expect(composer(page)).to_be_visible()
+
+
+def send(page: Page, text: str) -> None:
+    """Without waiting for the page to end, which grows as long as the reply does."""
+    write(page, text)
+    page.get_by_role("button", name="Send").click(no_wait_after=True)
+
+
+def see_reply(page: Page, text: str) -> None:
+    expect(reply(page)).to_contain_text(text)
+
+
+def see_the_end(page: Page) -> None:
+    expect(reply(page).locator(".run__facts")).to_be_visible()
+    expect(page.get_by_role("button", name="Stop")).to_have_count(0)
+
+
+def test_a_message_is_sent_and_the_reply_can_be_read(plain_page: Page) -> None:
+    arrive(plain_page)
+    send(plain_page, "No scripts here")
+    see_own_message(plain_page, "No scripts here")
+    see_reply(plain_page, "No scripts here")
+    expect(reply(plain_page).locator("strong")).to_have_text("two")
+    expect(reply(plain_page).locator("pre code .b")).to_have_text("print")
+    see_the_end(plain_page)
+    expect(plain_page).to_have_title("No scripts here · riverrun")
+    see_draft(plain_page, "")
+
+
+def test_a_reply_grows_while_it_is_written(plain_page: Page, model: ModelServer) -> None:
+    model.script(
+        [
+            {"text": "The **first** paragraph.\n\nThe"},
+            {"gate": "word"},
+            {"text": " second"},
+            {"gate": "second"},
+            {"text": " is whole.\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n"},
+            {"gate": "end"},
+            {"text": "The end."},
+        ]
+    )
+    arrive(plain_page)
+    send(plain_page, "grow")
+    expect(reply(plain_page).locator("strong")).to_have_text("first")
+    expect(reply(plain_page)).not_to_contain_text("second")
+    model.open_gate("word")
+    see_reply(plain_page, "The second")
+    expect(reply(plain_page)).not_to_contain_text("is whole")
+    expect(plain_page.get_by_role("button", name="Stop")).to_be_visible()
+    expect(composer(plain_page)).to_be_visible()
+    model.open_gate("second")
+    see_reply(plain_page, "The second is whole.")
+    expect(reply(plain_page).get_by_role("cell")).to_have_text(["1", "2"])
+    model.open_gate("end")
+    see_reply(plain_page, "The end.")
+    see_the_end(plain_page)
+
+
+def test_what_has_grown_reads_as_what_is_loaded_later(plain_page: Page, model: ModelServer) -> None:
+    model.script(
+        [
+            {"reasoning": "A thought."},
+            {"text": "# Title\n\nSome *text*.\n\n1. one\n2. two\n\n```python\nx = 1\n```\n\nThe end", "per": 3},
+            {"gate": "end"},
+        ]
+    )
+    arrive(plain_page)
+    send(plain_page, "the same")
+    see_reply(plain_page, "The end")
+    model.open_gate("end")
+    see_the_end(plain_page)
+    grown = seen(plain_page)
+    plain_page.goto(path_of(plain_page))
+    assert seen(plain_page) == grown
+
+
+def seen(page: Page) -> list[str]:
+    """The lines of what a person sees of the conversation."""
+    return [line for line in map(str.strip, page.locator("#messages").inner_text().splitlines()) if line]
+
+
+def test_stop_keeps_what_had_come(plain_page: Page, model: ModelServer) -> None:
+    model.script([{"text": "Kept.\n\nAnd"}, {"stall": True}])
+    arrive(plain_page)
+    send(plain_page, "stop me")
+    see_reply(plain_page, "And")
+    plain_page.get_by_role("button", name="Stop").click(no_wait_after=True)
+    see_the_end(plain_page)
+    see_reply(plain_page, "Kept.")
+    expect(reply(plain_page).locator(".run__facts")).to_contain_text("Stopped")
+
+
+def test_leaving_and_coming_back_in_the_middle(plain_page: Page, model: ModelServer) -> None:
+    model.script([{"text": "Half.\n\n"}, {"gate": "more"}, {"text": "Whole."}])
+    arrive(plain_page)
+    send(plain_page, "come back")
+    see_reply(plain_page, "Half.")
+    path = path_of(plain_page)
+    arrive(plain_page)
+    arrive(plain_page, path)
+    see_reply(plain_page, "Half.")
+    model.open_gate("more")
+    see_reply(plain_page, "Whole.")
+    see_the_end(plain_page)
+
+
+def test_an_error_is_told_and_can_be_tried_again(plain_page: Page, model: ModelServer) -> None:
+    model.script([{"text": "half a "}, {"cut": "reset"}], times=1)
+    model.script([{"text": "whole"}])
+    arrive(plain_page)
+    send(plain_page, "break")
+    expect(reply(plain_page).locator(".notice")).to_contain_text("broke in the middle")
+    reply(plain_page).get_by_role("button", name="Try again").click(no_wait_after=True)
+    expect(replies(plain_page)).to_have_count(2)
+    see_reply(plain_page, "whole")
+    see_the_end(plain_page)
+
+
+def test_streaming_off_waits_for_the_whole_reply(plain_page: Page, model: ModelServer) -> None:
+    model.script([{"text": "all "}, {"gate": "more"}, {"text": "at once"}])
+    arrive(plain_page)
+    streaming(plain_page).uncheck()
+    send(plain_page, "wait for it")
+    model.wait_gate("more")
+    model.open_gate("more")
+    see_reply(plain_page, "all at once")
+    see_the_end(plain_page)
+    assert "live" not in plain_page.url
+
+
+def test_thoughts_can_be_opened(plain_page: Page, model: ModelServer) -> None:
+    model.script([{"reasoning": "Let me think."}, {"text": "Done."}])
+    arrive(plain_page)
+    send(plain_page, "think")
+    see_the_end(plain_page)
+    thought = reply(plain_page).locator("details")
+    thought.locator("summary").click()
+    expect(thought.locator(".step__content")).to_have_text("Let me think.")
+
+
+def test_rename_delete_and_undo(plain_page: Page) -> None:
+    arrive(plain_page)
+    send(plain_page, "without a script")
+    see_the_end(plain_page)
+    rename(plain_page, "without a script", "by hand")
+    expect(titles(plain_page).first).to_have_text("by hand")
+    expect(plain_page.get_by_role("heading", level=1)).to_have_text("by hand")
+    delete(plain_page, "by hand")
+    expect(plain_page.get_by_text("Deleted “by hand”")).to_be_visible()
+    expect(titles(plain_page).filter(has_text="by hand")).to_have_count(0)
+    undo(plain_page)
+    expect(titles(plain_page).first).to_have_text("by hand")
+    see_own_message(plain_page, "without a script")
+
+
+def test_a_message_that_is_too_long_is_kept(plain_page: Page, watch: Watch) -> None:
+    watch.expect("413")
+    text = "long " * (int(LIMIT) // 4)
+    arrive(plain_page)
+    send(plain_page, text)
+    see_problem(plain_page, re.compile(r"characters long"))
+    see_draft(plain_page, text)
+
+
+def test_a_message_that_is_too_long_stays_in_its_conversation(plain_page: Page, watch: Watch) -> None:
+    watch.expect("413")
+    arrive(plain_page)
+    send(plain_page, "short")
+    see_the_end(plain_page)
+    path = path_of(plain_page)
+    send(plain_page, "long " * (int(LIMIT) // 4))
+    see_problem(plain_page, re.compile(r"characters long"))
+    see_own_message(plain_page, "short")
+    send(plain_page, "short again")
+    see_reply(plain_page, "short again")
+    assert path_of(plain_page) == path
+
+
+def test_a_second_message_during_a_run_is_refused_and_kept(plain_page: Page, model: ModelServer, watch: Watch) -> None:
+    watch.expect("409")
+    model.script([{"text": "still writing"}, {"gate": "more"}])
+    arrive(plain_page)
+    send(plain_page, "first")
+    see_reply(plain_page, "still writing")
+    send(plain_page, "second")
+    see_problem(plain_page, "A reply is still being written here")
+    see_draft(plain_page, "second")
+    expect(own_messages(plain_page)).to_have_count(1)
+    model.open_gate("more")
+
+
+def test_the_page_opens_where_the_new_message_is(plain_page: Page, model: ModelServer) -> None:
+    model.script([{"text": "\n\n".join(f"Paragraph {n}." for n in range(60))}])
+    arrive(plain_page)
+    send(plain_page, "long")
+    see_the_end(plain_page)
+    send(plain_page, "and now?")
+    see_the_end(plain_page)
+    expect(replies(plain_page)).to_have_count(2)
+    expect(own_messages(plain_page).last).to_be_in_viewport()
+    eventually(plain_page, lambda: place(plain_page) > 500)
+
+
+def test_nothing_is_offered_that_needs_a_script(plain_page: Page) -> None:
+    arrive(plain_page)
+    send(plain_page, "copy?")
+    see_the_end(plain_page)
+    expect(plain_page.get_by_role("button", name="Copy")).to_have_count(0)
+    expect(plain_page.get_by_role("button", name="Jump to latest")).to_have_count(0)
