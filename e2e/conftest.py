@@ -17,6 +17,7 @@ __all__ = ["postgres"]
 
 PATIENCE = 10_000  # ms until an expectation is given up; what a page does by itself takes up to 4 s
 LIMIT = "5000"  # characters of a message
+SETTINGS = {"RIVERRUN_MESSAGE_LIMIT": LIMIT, "RIVERRUN_SHUTDOWN_GRACE": "0.5"}
 
 OpenPage = Callable[..., Page]
 
@@ -46,14 +47,14 @@ def model(model_server: ModelServer) -> ModelServer:
 def server(model_server: ModelServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The riverrun that all tests share which do not stop it."""
     folder = tmp_path_factory.mktemp("riverrun")
-    with Server(folder, RIVERRUN_MODEL_URL=model_server.url, RIVERRUN_MESSAGE_LIMIT=LIMIT).start() as running:
+    with Server(folder, RIVERRUN_MODEL_URL=model_server.url, **SETTINGS).start() as running:
         yield running
 
 
 @pytest.fixture
 def own_server(model: ModelServer, tmp_path: Path) -> Iterator[Server]:
     """A riverrun that this test may stop, kill and start again."""
-    with Server(tmp_path, RIVERRUN_MODEL_URL=model.url, RIVERRUN_MESSAGE_LIMIT=LIMIT).start() as running:
+    with Server(tmp_path, RIVERRUN_MODEL_URL=model.url, **SETTINGS).start() as running:
         yield running
 
 

@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from playwright.sync_api import Locator, Page, Request, Route, expect
+from playwright.sync_api import Error, Locator, Page, Request, Route, expect
 
 # As a fresh page has it: what differs for a good reason (the cursor of the live connection, a running clock, which
 # steps the reader has opened) and what htmx and white space between elements leave behind do not count.
@@ -257,5 +257,6 @@ def held(page: Page, path: str) -> Iterator[list[Route]]:
         yield waiting
     finally:
         for route in waiting:
-            route.continue_()
+            with suppress(Error):  # the page may be gone by now
+                route.continue_()
         page.unroute(path)

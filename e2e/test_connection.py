@@ -10,6 +10,7 @@ from e2e.proxy import Proxy
 from e2e.steps import (
     composer,
     eventually,
+    held,
     open_app,
     own_messages,
     path_of,
@@ -291,8 +292,8 @@ def test_a_hidden_page_lets_go_and_catches_up(page: Page, model: ModelServer) ->
 
 def test_a_page_that_is_left_while_sending_loses_nothing(page: Page) -> None:
     open_app(page)
-    page.route("**/messages", lambda route: None)
-    send_message(page, "on its way")
-    see_own_message(page, "on its way")
-    open_app(page)
+    with held(page, "**/messages"):
+        send_message(page, "on its way")
+        see_own_message(page, "on its way")
+        open_app(page)
     expect(composer(page)).to_have_value("on its way")

@@ -40,9 +40,9 @@ def test_a_conversation_appears_in_the_list_with_a_title_while_it_begins(page: P
     expect(entries(page)).to_have_count(count + 1)
     model.open_gate("more")
     see_the_end(page)
-    listed = titles(page).all_inner_texts()
+    listed = titles(page).all_inner_texts()[:20]
     page.reload()
-    assert titles(page).all_inner_texts() == listed
+    assert titles(page).all_inner_texts()[:20] == listed
 
 
 def test_the_newest_comes_first_and_what_is_gone_on_with_moves_up(page: Page) -> None:

@@ -86,7 +86,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            # What is loaded by now stays for good; to look through it for garbage again and again would stop all streams.
+            # What is loaded by now stays for good; looking through it for garbage would stop all streams.
             gc.collect()
             gc.freeze()
             gc.set_threshold(50_000, 20, 20)
