@@ -102,6 +102,7 @@ async def test_a_database_that_is_away_for_a_while_delays_a_run(
     model.script([{"text": "before "}, {"gate": "gone"}, {"text": "after"}], match="hiccup", times=1)
     server.start(RIVERRUN_DATABASE_URL=postgres.create_database())
     async with program_at(server) as program:
+        another = await program.new_conversation()
         run = await program.start(await program.new_conversation(), "hiccup")
         async with program.follow(run["run_id"]) as stream:
             shown = [await anext(stream) for _ in range(5)]
@@ -109,7 +110,7 @@ async def test_a_database_that_is_away_for_a_while_delays_a_run(
             with postgres.away():
                 model.open_gate("gone")
                 assert (await program.client.get("/health")).status_code == 503
-                refused = await program.client.post("/api/conversations", json={})
+                refused = await program.client.post(f"/api/conversations/{another}/runs", json={"content": "now?"})
                 assert refused.status_code == 503
                 assert refused.json()["code"] == "database_unavailable"
             rest = [event async for event in stream]

@@ -80,6 +80,7 @@ class Writer:
     """The process's one writer. `patience`: seconds for which a failing database is tried again."""
 
     def __init__(self, line: Line, patience: float) -> None:
+        self.failing = False  # whether the database is being waited for now
         self._line = line
         self._patience = patience
 
@@ -104,10 +105,12 @@ class Writer:
             try:
                 if not (attempt and await self._line.run(lambda connection: happened(connection, writes))):
                     await self._line.run(lambda connection: transact(connection, writes))
+                self.failing = False
                 return
             except (SQLAlchemyError, OSError) as failure:
                 await self.close()
-                if not is_passing(failure):
+                self.failing = is_passing(failure)
+                if not self.failing:
                     raise
                 pause = PAUSES[min(attempt, len(PAUSES) - 1)]
                 if now() + pause > deadline:

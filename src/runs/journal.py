@@ -205,11 +205,17 @@ class Journal:
         self._add(run_id, log, events, more, done)
         await done
 
+    def check(self) -> None:
+        """Raises StorageUnavailable while the database is away: runs wait for it, something new need not."""
+        if self._writer.failing:
+            raise StorageUnavailable
+
     async def save(self, rows: Write) -> None:
         """Rows that belong to no run, with what the runs have to write; returns when they are saved.
 
         Raises StorageUnavailable, or what the database refused the rows for.
         """
+        self.check()
         done = asyncio.get_running_loop().create_future()
         self._pending.append((None, Pending([], rows, done)))
         self._work.set()

@@ -182,6 +182,7 @@ class Runner:
             raise Busy("A reply is still being written here. Wait for it, or stop it first.")
         if len(self._works) >= self._limit:
             raise TooManyRuns("The server is working on as many runs as it may. Try again in a moment.")
+        self.journal.check()
         work = Work(started, at)
         self._works[started.run_id] = work
         self._conversations[started.conversation_id] = started.run_id

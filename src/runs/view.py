@@ -24,6 +24,8 @@ from ..agents.events import (
     Usage,
 )
 
+SHORTEST_RATED = 0.2  # seconds of work of which a rate is told
+
 Status = Literal["running", "complete", "failed", "cancelled"]
 
 
@@ -146,9 +148,9 @@ class RunView:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """As the model counts tokens, over the time that agents worked."""
+        """As the model counts tokens, over the time that agents worked; None where that is too short to mean much."""
         worked = sum(turn.duration_ms or 0 for turn in self.turns.values()) / 1000
-        if not self.usage or not self.usage.output_tokens or not worked:
+        if not self.usage or not self.usage.output_tokens or worked < SHORTEST_RATED:
             return None
         return self.usage.output_tokens / worked
 

@@ -1,6 +1,7 @@
 """The log: saved before seen, contiguous, nothing twice, nothing lost; on both databases."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -225,6 +226,28 @@ async def test_a_database_that_stays_away_ends_the_run_and_keeps_what_was_shown(
             saved = [record.event async for batch in journal.read(run_id) for record in batch]
         await database.get_engine().dispose()
     assert saved == shown
+
+
+async def test_something_new_is_refused_at_once_while_runs_wait_for_the_database(postgres: Postgres) -> None:
+    with postgres.database() as url:
+        database = configure(url)
+        await migrate(database)
+        async with journal_on(database) as journal:
+            run_id = await start_run(journal)
+            with postgres.away():
+                writing = asyncio.create_task(journal.commit(run_id, [complete_event()], {}))
+                await wait_until(lambda: journal._writer.failing)
+                with pytest.raises(StorageUnavailable):
+                    await journal.save(rows_of(uuid7()))
+            await writing
+            journal.check()
+        await database.get_engine().dispose()
+
+
+async def wait_until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - the writer tells nobody
+            await asyncio.sleep(0.01)
 
 
 async def test_memory_is_bounded_while_the_database_is_away(
