@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from itertools import count
 from typing import Protocol, TypeVar
 
@@ -19,6 +20,8 @@ from .tables import EventRow
 log = logging.getLogger(__name__)
 
 PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0)  # seconds between attempts; the last one repeats
+
+EVENTS_AT_ONCE = 200  # in one statement
 
 T = TypeVar("T")
 
@@ -131,8 +134,28 @@ def transact(connection: Connection, writes: Sequence[Write]) -> None:
             rows: list[Row] = []
             for write in writes:
                 rows.extend(write.get(statement, ()))
-            if rows:
+            if statement is ADD_EVENT and connection.dialect.name == "sqlite":
+                add_events_at_once(connection, rows)
+            elif rows:
                 connection.execute(statement, rows)
+
+
+def add_events_at_once(connection: Connection, rows: Sequence[Row]) -> None:
+    """The driver lets go of the interpreter for every row, and gets it back late when the loop is busy: so, one row."""
+    for start in range(0, len(rows), EVENTS_AT_ONCE):
+        part = rows[start : start + EVENTS_AT_ONCE]
+        values = [
+            value
+            for row in part
+            for value in (row["run_id"].bytes, row["seq"], row["type"], row["turn"], row["payload"])
+        ]
+        connection.exec_driver_sql(add_events(len(part)), tuple(values))
+
+
+@cache
+def add_events(count: int) -> str:
+    places = ", ".join(["(?, ?, ?, ?, ?)"] * count)
+    return f"INSERT INTO event (run_id, seq, type, turn, payload) VALUES {places}"  # noqa: S608
 
 
 def happened(connection: Connection, writes: Sequence[Write]) -> bool:
