@@ -37,9 +37,8 @@ def riverrun(context: click.Context) -> None:
 @click.command("run")
 @click.option("--host", envvar="HOST", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", envvar="PORT", default=8000, show_default=True, type=click.IntRange(1, 65535), help="Port.")
-@click.option("--root-path", default="", help="Path under which a proxy serves the application.")
 @click.option("--access-log", is_flag=True, help="Write a log line for every request.")
-def run(app: Litestar, host: str, port: int, root_path: str, access_log: bool) -> None:
+def run(app: Litestar, host: str, port: int, access_log: bool) -> None:
     """Bring the database up to date and serve."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -50,7 +49,6 @@ def run(app: Litestar, host: str, port: int, root_path: str, access_log: bool) -
         app,
         host=host,
         port=port,
-        root_path=root_path,
         access_log=access_log,
         log_level="info" if access_log else "warning",
         # An open stream would hold a shutdown for ever.
@@ -96,7 +94,7 @@ class Server(uvicorn.Server):
 
 def address(config: uvicorn.Config) -> str:
     host = f"[{config.host}]" if ":" in config.host else config.host
-    return f"http://{host}:{config.port}{config.root_path}"
+    return f"http://{host}:{config.port}"
 
 
 for command in (run, database_group, routes_command, schema_group, info_command):

@@ -2,11 +2,11 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from .agents.model import ModelOptions
 
@@ -52,8 +52,14 @@ class Settings(BaseSettings):
     """Our own port, where no model is looked for; `riverrun run` sets it to the one it listens on."""
     heartbeat: float = Field(15.0, gt=0)
     """Seconds of silence after which a stream carries a heartbeat."""
-    allowed_origins: list[str] = []
-    """Further origins (`https://host`) from which a browser may send changes, for example a proxy's."""
+    allowed_origins: Annotated[list[str], NoDecode] = []
+    """Further origins (`https://host`) from which a browser may send changes, with commas between them."""
+
+    @field_validator("allowed_origins", mode="before")
+    @classmethod
+    def in_parts(cls, value: str | list[str]) -> list[str]:
+        parts = value.split(",") if isinstance(value, str) else value
+        return [part.strip().rstrip("/") for part in parts if part.strip()]
 
     @field_validator("model_url")
     @classmethod

@@ -49,7 +49,7 @@ def test_every_setting_is_described_and_no_other() -> None:
 def test_a_setting_is_described_with_its_default(field: str) -> None:
     info = Settings.model_fields[field]
     default = info.default
-    if default in ("", None):
+    if default in ("", None, []):
         return
     row = next(line for line in page("settings").splitlines() if line.startswith(f"| `{names_of(field, info)[0]}`"))
     shown = row.split("|")[2].strip(" `")

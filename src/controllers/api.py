@@ -12,7 +12,6 @@ from litestar.params import FromPath, FromQuery, JSONBody, Parameter
 from litestar.response import Stream
 from litestar.status_codes import HTTP_200_OK, HTTP_202_ACCEPTED, HTTP_204_NO_CONTENT
 from msgspec import Meta, Struct, field
-from msgspec.structs import asdict
 from uuid_utils.compat import uuid7
 
 from ..agents.events import CodeChange, Complete, Error, FinalMessage, Interaction, Usage, encode, type_of
@@ -24,9 +23,9 @@ from ..persistence.statements import ADD_CONVERSATION
 from ..rendering import sse
 from ..runs.history import view_of, views_of
 from ..runs.journal import Journal, Recorded, now
-from ..runs.runner import Runner, Started
+from ..runs.runner import Runner, Started, conversation_row
 from ..runs.view import RunView
-from .body import words
+from .body import line, words
 from .finding import cursor_of, found, found_run, missing_conversation
 
 Title = Annotated[str, Meta(max_length=200)]
@@ -148,8 +147,9 @@ class ConversationsApi(Controller):
         if data.team not in runner.teams:
             raise Invalid(f"There is no team {data.team!r}.", field="team")
         at = now()
-        made = Conversation(uuid7(), data.title.strip(), data.team, at, at)
-        await runner.journal.save({ADD_CONVERSATION: [{**asdict(made), "updated_at": at}]})
+        title = line(data.title, 200, "title") if data.title.strip() else ""
+        made = Conversation(uuid7(), title, data.team, at, at)
+        await runner.journal.save({ADD_CONVERSATION: [conversation_row(made.id, title, data.team, at)]})
         return made
 
     @get()
@@ -191,7 +191,7 @@ class ConversationsApi(Controller):
     async def rename(
         self, conversation_id: FromPath[UUID], data: JSONBody[Rename], conversations: NamedDependency[Conversations]
     ) -> Conversation:
-        title = words(data.title, 200, field="title")
+        title = line(data.title, 200, "title")
         if not await conversations.rename(conversation_id, title):
             raise missing_conversation()
         await conversations.session.commit()

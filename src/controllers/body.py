@@ -1,8 +1,11 @@
 """What comes in: the words of a person or a program, checked before anything is made of them."""
 
-import unicodedata
+import re
 
 from ..errors import Invalid, TooLarge
+
+# Control characters but for tab and line feed, and halves of characters.
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def words(content: str, limit: int, field: str = "content") -> str:
@@ -11,7 +14,7 @@ def words(content: str, limit: int, field: str = "content") -> str:
     Raises Invalid when nothing is left and TooLarge when it has more than `limit` characters.
     """
     text = content.replace("\r\n", "\n").replace("\r", "\n")
-    text = "".join(char for char in text if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cs")).strip()
+    text = CONTROL.sub("", text).strip()
     if not text:
         raise Invalid("Write something first.", field=field)
     if len(text) > limit:
@@ -20,3 +23,8 @@ def words(content: str, limit: int, field: str = "content") -> str:
             field=field,
         )
     return text
+
+
+def line(content: str, limit: int, field: str) -> str:
+    """Words on one line, for titles."""
+    return " ".join(words(content, limit, field).split())

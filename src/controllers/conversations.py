@@ -36,7 +36,7 @@ from .answers import (
     see,
     shown_conversation,
 )
-from .body import words
+from .body import line
 from .finding import found, missing_conversation
 
 LISTED = 50  # conversations in the list
@@ -174,7 +174,7 @@ class ConversationPages(Controller):
         data: Annotated[Rename, Body(media_type=RequestEncodingType.URL_ENCODED)],
         conversations: NamedDependency[Conversations],
     ) -> Response[Any]:
-        title = words(data.title, 200, field="title").replace("\n", " ")
+        title = line(data.title, 200, "title")
         if not await conversations.rename(conversation_id, title):
             raise missing_conversation()
         await conversations.session.commit()
@@ -236,7 +236,7 @@ async def grow(journal: Journal, view: RunView, above: str, below: str) -> Async
     yield above + reply.opening
     try:
         async for batch in journal.follow(view.run_id):
-            yield reply.apply(record.event for record in batch)
+            yield reply.apply(record.event for record in batch) or "\n"  # silence too, or a proxy gives the page up
             await asyncio.sleep(FRAME if view.running else 0)
     except StorageUnavailable as failure:
         yield to_html("errors/_notice.html", message=failure.message)

@@ -17,9 +17,12 @@ async def found(conversations: Conversations, id: UUID) -> Conversation:
 
 
 async def found_run(runs: Runs, id: UUID) -> Run:
-    if run := await runs.find(id):
-        return run
-    raise NotFound("There is no such run.")
+    """A run; the connection is given back, because whoever asks goes on to read or follow its log with another."""
+    run = await runs.find(id)
+    await runs.session.close()
+    if run is None:
+        raise NotFound("There is no such run.")
+    return run
 
 
 def missing_conversation() -> NotFound:

@@ -85,7 +85,8 @@ def exchange(started: Started, content: str, run: RunView, team: str, is_new: bo
     entry = to_html("conversations/_entry.html", conversation=current, current=current)
     listed = partial("#conversations", "afterbegin", entry)
     if not is_new:
-        return partials(said_and_answered, partial(f"#conversation-{current.id}", "delete", ""), listed)
+        moved = (partial(f"#conversation-{current.id}", "delete", ""), listed)
+        return partials(said_and_answered, *moved, heading(current), title=document_title(current))
     return partials(
         said_and_answered,
         listed,

@@ -17,6 +17,7 @@ from ..persistence.writer import is_passing
 log = logging.getLogger(__name__)
 
 AnyRequest = Request[Any, Any, Any]
+CODES = {404: "not_found", 405: "not_found", 413: "too_large", 500: "internal"}  # of the framework's own errors
 NO_STORE = {"Cache-Control": "no-store"}
 
 
@@ -26,7 +27,7 @@ def answer_riverrun_error(request: AnyRequest, error: RiverrunError) -> Response
 
 
 def answer_http_exception(request: AnyRequest, error: HTTPException) -> Response[Any]:
-    extra: dict[str, Any] = {}
+    extra: dict[str, Any] = {"code": CODES.get(error.status_code, "invalid")}
     detail = error.detail
     if isinstance(error, ValidationException) and isinstance(error.extra, list) and error.extra:
         first = error.extra[0]

@@ -47,7 +47,6 @@ class RunPages(Controller):
         """The run as partials over Server-Sent Events, from `after` or Last-Event-ID, whichever is further."""
         run = await found_run(runs, run_id)
         cursor = cursor_of(request, after)
-        await runs.session.close()  # a stream must not hold a connection
         content = frames(journal, RunView(run.id, run.message_id), cursor)
         return Stream(content, media_type=sse.MEDIA_TYPE, headers=sse.HEADERS)
 
@@ -79,7 +78,6 @@ class RunPages(Controller):
     ) -> Response[Any]:
         """A further reply to the same message."""
         run = await found_run(runs, run_id)
-        await runs.session.close()
         started = await runner.retry(run)
         if not is_scripted(request):
             return see(f"/c/{run.conversation_id}?live=1#message-{started.message_id}")

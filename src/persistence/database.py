@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from .writer import AsyncLine, ThreadLine, Writer
 
 MIGRATIONS = Path(__file__).with_name("migrations")
+SILENCE = {"timeout": 10, "command_timeout": 30}  # seconds after which a PostgreSQL that says nothing counts as away
 SQLITE_PRAGMAS = {
     "journal_mode": "WAL",  # readers do not wait for the writer
     "synchronous": "NORMAL",  # with WAL a killed process loses nothing; only a power cut may lose the last commits
@@ -41,7 +42,7 @@ def configure(url: str) -> SQLAlchemyAsyncConfig:
         create_engine_callable=create_engine,
         engine_config=EngineConfig()
         if is_sqlite(url)
-        else EngineConfig(pool_size=15, max_overflow=25, pool_timeout=10),
+        else EngineConfig(pool_size=15, max_overflow=25, pool_timeout=10, connect_args=SILENCE),
         session_config=AsyncSessionConfig(expire_on_commit=False),
         alembic_config=AlembicAsyncConfig(script_location=str(MIGRATIONS), version_table_name="alembic_version"),
         create_all=False,
@@ -53,7 +54,8 @@ def is_sqlite(url: str) -> bool:
 
 
 def create_engine(url: str, **options: Any) -> AsyncEngine:
-    engine = create_async_engine(url, **options)
+    # What people said must not get into errors and logs.
+    engine = create_async_engine(url, hide_parameters=True, **options)
     if is_sqlite(url):
         if database := make_url(url).database:
             Path(database).parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +86,7 @@ def create_writer(config: SQLAlchemyAsyncConfig, patience: float) -> Writer:
     engine = config.get_engine()
     if engine.dialect.name != "sqlite":
         return Writer(AsyncLine(engine), patience)
-    blocking = create_blocking_engine(engine.url.set(drivername="sqlite"))
+    blocking = create_blocking_engine(engine.url.set(drivername="sqlite"), hide_parameters=True)
     event.listen(blocking, "connect", set_pragmas)
     return Writer(ThreadLine(blocking), patience)
 

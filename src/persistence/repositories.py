@@ -22,6 +22,10 @@ WITH_MESSAGES = (
 )
 
 
+def in_utc(moment: datetime) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
 class Conversations(SQLAlchemyAsyncRepository[Conversation]):
     model_type = Conversation
 
@@ -39,7 +43,7 @@ class Conversations(SQLAlchemyAsyncRepository[Conversation]):
     async def newest(self, limit: int, before: datetime | None = None) -> Sequence[Conversation]:
         query = select(Conversation).where(Conversation.deleted_at.is_(None))
         if before is not None:
-            query = query.where(Conversation.active_at < before)
+            query = query.where(Conversation.active_at < in_utc(before))
         return (await self.session.scalars(query.order_by(Conversation.active_at.desc()).limit(limit))).all()
 
     async def rename(self, id: UUID, title: str) -> bool:

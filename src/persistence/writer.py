@@ -117,6 +117,7 @@ class Writer:
                     raise
                 pause = PAUSES[min(attempt, len(PAUSES) - 1)]
                 if now() + pause > deadline:
+                    self.failing = False  # whoever writes next finds out anew
                     raise StorageUnavailable from failure
                 log.warning("The database failed (%s); trying again in %.2f s", first_line(failure), pause)
                 await asyncio.sleep(pause)
@@ -179,7 +180,10 @@ def is_passing(failure: Exception) -> bool:
         case OSError() | OperationalError() | InterfaceError() | PoolTimeout():
             return True
         case DBAPIError():
-            return failure.connection_invalidated or type(failure) is DBAPIError
+            # asyncpg tells its class by the SQLSTATE alone: bad data, a broken rule and a wrong statement stay so.
+            state = str(getattr(failure.orig, "sqlstate", None) or "")
+            passing = type(failure) is DBAPIError and not state.startswith(("22", "23", "42"))
+            return failure.connection_invalidated or passing
         case _:
             return False
 

@@ -15,6 +15,7 @@ async def views_of(messages: Sequence[Message], runs: Runs, events: Events, jour
     found = await runs.of_messages([message.id for message in messages if message.role == "assistant"])
     finished = [run.id for run in found.values() if run.status != "running"]
     histories = await events.history(finished) if finished else {}
+    await events.session.close()  # the log is read through a connection of its own, and nobody may hold two
     return {
         message_id: await view_of(run, journal)
         if run.status == "running"

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 INTERVAL = 3600.0  # seconds
 UNDO_TIME = timedelta(days=1)  # for which a deleted conversation can be brought back
-BATCH = 100  # runs that are merged in one transaction
+BATCH = 100  # runs that are looked up at once
 
 
 @asynccontextmanager
@@ -53,7 +53,7 @@ async def tidy(sessions: Sessions, at: datetime, keep_events: timedelta) -> None
             runs = await events.runs_with_loose_chunks(at - keep_events, BATCH)
             for run_id in runs:
                 await merge_chunks(events, run_id)
-            await session.commit()
+                await session.commit()  # one at a time: whoever writes is waited for by all streams
         if len(runs) < BATCH:
             return
 
@@ -65,10 +65,6 @@ async def merge_chunks(events: Events, run_id: UUID) -> None:
         parts = list(group)
         last = parts[-1]
         whole = msgspec.structs.replace(last, offset=parts[0].offset, text="".join(part.text for part in parts))
-        superseded = [part.seq for part in parts[:-1]]
-        await events.session.execute(delete(EventRow).where(EventRow.run_id == run_id, EventRow.seq.in_(superseded)))
-        await events.session.execute(
-            update(EventRow)
-            .where(EventRow.run_id == run_id, EventRow.seq == last.seq)
-            .values(payload=encode(whole).decode())
-        )
+        of_turn = (EventRow.run_id == run_id, EventRow.type == "agent_chunk", EventRow.turn == last.turn)
+        await events.session.execute(delete(EventRow).where(*of_turn, EventRow.seq < last.seq))
+        await events.session.execute(update(EventRow).where(*of_turn).values(payload=encode(whole).decode()))

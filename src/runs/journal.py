@@ -263,9 +263,9 @@ class Journal:
             except StorageUnavailable as failure:
                 self._lose(batch, failure)
                 continue
-            except Exception as failure:  # the one writer must not die of one run's data
+            except Exception:  # the one writer must not die of one run's data
                 log.exception("A commit failed")
-                self._lose(batch, StorageUnavailable(f"What was written could not be saved ({failure})."))
+                self._lose(batch, StorageUnavailable("What was written could not be saved."))
                 continue
             finished = loop.time()
             window = (finished - started) / COMMIT_SHARE
@@ -389,13 +389,8 @@ class Journal:
     async def read(self, run_id: UUID, after: int = 0) -> AsyncIterator[list[Recorded]]:
         """What is saved now after a cursor, in batches."""
         while True:
-            try:
-                async with self._sessions() as session:
-                    rows = await Events(session=session).after(run_id, after, PAGE)
-            except (SQLAlchemyError, OSError) as failure:
-                if is_passing(failure):
-                    raise StorageUnavailable from failure
-                raise
+            async with self._events() as events:
+                rows = await events.after(run_id, after, PAGE)
             if rows:
                 yield [Recorded(decode(payload), payload.encode()) for _, payload in rows]
                 after = rows[-1][0]
@@ -406,12 +401,23 @@ class Journal:
         """The `seq` of the run's last saved event."""
         if (run_log := self._logs.get(run_id)) and run_log.head is not None:
             return run_log.head
-        async with self._sessions() as session:
-            return await Events(session=session).head(run_id)
+        async with self._events() as events:
+            return await events.head(run_id)
 
     async def _has_ended(self, run_id: UUID) -> bool:
-        async with self._sessions() as session:
-            return await Events(session=session).has_ended(run_id)
+        async with self._events() as events:
+            return await events.has_ended(run_id)
+
+    @asynccontextmanager
+    async def _events(self) -> AsyncIterator[Events]:
+        """The log in the database. Raises StorageUnavailable when that is away."""
+        try:
+            async with self._sessions() as session:
+                yield Events(session=session)
+        except (SQLAlchemyError, OSError) as failure:
+            if is_passing(failure):
+                raise StorageUnavailable from failure
+            raise
 
     def _log(self, run_id: UUID) -> Log:
         return self._logs.setdefault(run_id, Log())

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
 from typing import NamedTuple
@@ -76,12 +76,15 @@ class Work:
         self.created_at = created_at
         self.view = RunView(started.run_id, started.message_id)
         self.task: asyncio.Task[None] | None = None
+        self.begun = False
         self.stop: Error | Status | None = None
 
     def end(self, reason: Error | Status) -> None:
         """The first reason counts. A run that is already writing its last events is let be."""
-        if self.stop is None and self.task is not None:
-            self.stop = reason
+        if self.stop is not None:
+            return
+        self.stop = reason
+        if self.task is not None and self.begun:  # a task that has not begun would vanish without a word
             self.task.cancel()
 
 
@@ -134,7 +137,7 @@ class Runner:
         if conversation_id is None:
             title, chosen, history = title_of(content), self._team(team or DEFAULT), []
             conversation_id = uuid7()
-            conversation = {"id": conversation_id, "title": title, "team": chosen.name, "active_at": at}
+            conversation = conversation_row(conversation_id, title, chosen.name, at)
             rows: dict[Executable, list[Row]] = {ADD_CONVERSATION: [conversation]}
         else:
             known = await self._read(conversation_id)
@@ -143,7 +146,7 @@ class Runner:
             rows = {TOUCH_CONVERSATION: [touched]}
         started = Started(uuid7(), conversation_id, uuid7(), uuid7(), title)
         rows[ADD_MESSAGE] = [message_row(started.user_message_id, conversation_id, "user", content, at)]
-        task = Task(messages=[*history, Message(role="user", content=content)], model=self.model)
+        task = Task(messages=in_turns([*history, Message(role="user", content=content)]), model=self.model)
         await self._start(started, rows, chosen, task, at)
         return started
 
@@ -153,7 +156,7 @@ class Runner:
             raise Busy("This reply is still being written.")
         known = await self._read(run.conversation_id, until=run.user_message_id)
         started = Started(uuid7(), run.conversation_id, run.user_message_id, uuid7(), known.title)
-        task = Task(messages=known.history, model=self.model)
+        task = Task(messages=in_turns(known.history), model=self.model)
         await self._start(started, {ADD_MESSAGE: []}, self._team(run.team), task, now())
         return started
 
@@ -233,7 +236,10 @@ class Runner:
     async def _work(self, work: Work, team: Team, task: Task) -> None:
         status: Status = "complete"
         error: Error | None = None
+        work.begun = True
         try:
+            if work.stop is not None:
+                raise asyncio.CancelledError
             async with aclosing(team.run(task)) as events:
                 async for event in events:
                     work.view.apply(await self.journal.append(work.started.run_id, event))
@@ -250,7 +256,7 @@ class Runner:
         work.stop = work.stop or status  # from here on nothing can end it in another way
         try:
             await self._finish(work.view, work.started, work.created_at, status, error)
-        except StorageUnavailable:
+        except (StorageUnavailable, SQLAlchemyError):
             self._adopt(work.started.run_id)
         finally:
             self._forget(work)
@@ -331,12 +337,20 @@ class Runner:
         except (SQLAlchemyError, OSError) as failure:
             raise StorageUnavailable from failure
         for run in runs:
-            view = await view_of(run, self.journal)
-            self.journal.open(run.id, view.seq)
-            started = Started(run.id, run.conversation_id, run.user_message_id, run.message_id, title="")
-            await self._finish(view, started, run.created_at, "failed", error)
+            try:
+                await self._end_left(run, error)
+            except StorageUnavailable:
+                raise
+            except Exception:  # one run that cannot be ended must not keep the others, or the server, from working
+                log.exception("Run %s cannot be ended", run.id)
         if runs:
             log.warning("%d runs were left unfinished and are now marked as such", len(runs))
+
+    async def _end_left(self, run: tables.Run, error: Error) -> None:
+        view = await view_of(run, self.journal)
+        self.journal.open(run.id, view.seq)
+        started = Started(run.id, run.conversation_id, run.user_message_id, run.message_id, title="")
+        await self._finish(view, started, run.created_at, "failed", error)
 
     def _adopt(self, run_id: UUID) -> None:
         """A run whose end could not be saved is ended as soon as the database is back."""
@@ -353,6 +367,22 @@ class Runner:
             except StorageUnavailable:
                 continue
             self._orphans -= orphans
+
+
+def in_turns(messages: Sequence[Message]) -> list[Message]:
+    """One message a turn, as many models insist: two questions become one, and of two replies the later counts."""
+    turns: list[Message] = []
+    for message in messages:
+        if turns and turns[-1].role == message.role:
+            before = turns.pop()
+            if message.role == "user":
+                message = Message(role="user", content=f"{before.content}\n\n{message.content}")
+        turns.append(message)
+    return turns
+
+
+def conversation_row(id: UUID, title: str, team: str, at: datetime) -> Row:
+    return {"id": id, "title": title, "team": team, "active_at": at, "created_at": at}
 
 
 def message_row(

@@ -24,7 +24,7 @@ from ..agents.events import (
     Usage,
 )
 
-SHORTEST_RATED = 0.2  # seconds of work of which a rate is told
+SHORTEST_RATED = 0.1  # seconds of work of which a rate is told
 
 Status = Literal["running", "complete", "failed", "cancelled"]
 

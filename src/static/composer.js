@@ -25,9 +25,17 @@ if (form) {
 }
 
 function restore() {
-  if (field.value === "") field.value = localStorage.getItem(draftKey()) ?? "";
-  const streaming = localStorage.getItem("stream");
+  if (field.value === "") field.value = kept(draftKey()) ?? "";
+  const streaming = kept("stream");
   if (streaming) stream.checked = streaming === "on";
+}
+
+function kept(key) {
+  try {
+    return localStorage.getItem(key);
+  } catch {
+    return null;
+  }
 }
 
 function keep(key, value) {

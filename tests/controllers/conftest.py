@@ -14,6 +14,7 @@ from tests.server import Server
 def server(model: ModelServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("riverrun")
     settings = {"RIVERRUN_MODEL_URL": model.url, "RIVERRUN_MESSAGE_LIMIT": "5000", "RIVERRUN_HEARTBEAT": "0.2"}
+    settings["RIVERRUN_ALLOWED_ORIGINS"] = "https://chat.example.org/, https://other.example.org"
     with Server(folder, **settings).start() as running:
         yield running
 

@@ -206,6 +206,16 @@ async def test_the_model_is_given_the_conversation_so_far(program: Program, mode
     assert [message["content"] for message in told[1:]] == ["the highest?", "Mont Blanc", "sure?"]
 
 
+async def test_a_model_is_given_turns_even_where_a_reply_failed(program: Program, model: ModelServer) -> None:
+    conversation = await program.new_conversation()
+    model.script([{"status": 401, "body": {}}], match="lost question", times=1)
+    await program.client.post(f"/api/conversations/{conversation}/messages", json={"content": "lost question"})
+    await program.client.post(f"/api/conversations/{conversation}/messages", json={"content": "and now?"})
+    told = model.requests()[-1]["body"]["messages"]
+    assert [message["role"] for message in told] == ["system", "user"]
+    assert told[1]["content"] == "lost question\n\nand now?"
+
+
 @pytest.mark.parametrize("status", [401, 500])
 async def test_a_model_that_fails_is_told_with_a_status_and_a_sentence(
     program: Program, model: ModelServer, status: int
@@ -310,6 +320,47 @@ async def test_another_site_cannot_change_anything(program: Program, headers: di
 async def test_ones_own_page_can(program: Program, server: Server) -> None:
     headers = {"Origin": server.url, "Sec-Fetch-Site": "same-origin"}
     assert (await program.client.post("/api/conversations", json={}, headers=headers)).status_code == 201
+
+
+async def test_an_allowed_origin_can_too(program: Program) -> None:
+    headers = {"Origin": "https://chat.example.org", "Sec-Fetch-Site": "cross-site"}
+    assert (await program.client.post("/api/conversations", json={}, headers=headers)).status_code == 201
+
+
+async def test_titles_are_one_line_without_control_characters(program: Program) -> None:
+    conversation = await program.new_conversation(title=" a\u0000\nb ")
+    assert (await program.client.get(f"/api/conversations/{conversation}")).json()["title"] == "a b"
+    await program.client.patch(f"/api/conversations/{conversation}", json={"title": "c\nd\u0000"})
+    assert (await program.client.get(f"/api/conversations/{conversation}")).json()["title"] == "c d"
+
+
+async def test_a_time_without_a_zone_is_utc(program: Program) -> None:
+    await program.new_conversation()
+    answer = await program.client.get("/api/conversations", params={"before": "2020-01-01T00:00:00"})
+    assert (answer.status_code, answer.json()) == (200, [])
+
+
+@pytest.mark.parametrize("path", ["/api/runs/{run_id}", "/runs/{run_id}/snapshot", "/api/conversations/{conversation}"])
+async def test_a_crowd_of_readers_is_served(program: Program, model: ModelServer, path: str) -> None:
+    """Needs more readers than there are connections to mean anything."""
+    content = f"crowd at {path}"
+    model.script([{"text": "running"}, {"gate": content.replace(" ", "-").replace("/", "")}], match=content, times=1)
+    conversation = await program.new_conversation()
+    run = await program.start(conversation, content)
+    asked = path.format(conversation=conversation, **run)
+    answers = await asyncio.gather(*(program.client.get(asked) for _ in range(60)))
+    assert {answer.status_code for answer in answers} == {200}
+    model.open_gate(content.replace(" ", "-").replace("/", ""))
+    await program.events(run["run_id"])
+
+
+async def test_a_stop_right_after_the_start_is_kept(program: Program, model: ModelServer) -> None:
+    model.script([{"text": "x"}, {"stall": True}], match="stop at once")
+    conversation = await program.new_conversation()
+    for _ in range(10):
+        run = await program.start(conversation, "stop at once")
+        await program.client.post(f"/api/runs/{run['run_id']}/cancel")
+        assert (await program.events(run["run_id"]))[-1]["status"] == "cancelled"
 
 
 async def test_many_runs_at_once_do_not_mix(program: Program) -> None:

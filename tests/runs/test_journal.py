@@ -9,14 +9,16 @@ from typing import Any
 import pytest
 from advanced_alchemy.extensions.litestar import SQLAlchemyAsyncConfig
 from sqlalchemy import Engine, event, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from uuid_utils.compat import uuid7
 
 from riverrun.agents.events import AgentChunk, AgentStart, Interaction
 from riverrun.errors import StorageUnavailable
 from riverrun.persistence.database import configure, migrate
+from riverrun.persistence.statements import ADD_CONVERSATION
 from riverrun.persistence.tables import EventRow, Run
 from riverrun.runs import journal as journal_module
+from riverrun.runs.journal import now
 from tests.postgres import Postgres
 from tests.runs.journal_kit import (
     collect,
@@ -224,8 +226,25 @@ async def test_a_database_that_stays_away_ends_the_run_and_keeps_what_was_shown(
                 with pytest.raises(StorageUnavailable):
                     await journal.append(run_id, AgentChunk(agent="A", turn=1, text="lost"))
             saved = [record.event async for batch in journal.read(run_id) for record in batch]
+            await journal.save(rows_of(uuid7()))  # and the next one is served again
         await database.get_engine().dispose()
     assert saved == shown
+
+
+async def test_data_that_the_database_cannot_take_is_no_outage(postgres: Postgres) -> None:
+    with postgres.database() as url:
+        database = configure(url)
+        await migrate(database)
+        async with journal_on(database) as journal:
+            run_id = await start_run(journal)
+            too_long = {"id": uuid7(), "title": "x" * 300, "team": "assistant", "active_at": now()}
+            saving = journal.save({ADD_CONVERSATION: [too_long]})
+            results = await asyncio.gather(
+                saving, journal.commit(run_id, [complete_event()], {}), return_exceptions=True
+            )
+            assert isinstance(results[0], SQLAlchemyError)
+            assert results[1] is None
+        await database.get_engine().dispose()
 
 
 async def test_something_new_is_refused_at_once_while_runs_wait_for_the_database(postgres: Postgres) -> None:

@@ -48,6 +48,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_run"),
     )
     op.create_index("ix_run_conversation_id", "run", ["conversation_id"])
+    op.create_index("ix_run_user_message_id", "run", ["user_message_id"])
     op.create_index("ix_run_message_id", "run", ["message_id"])
     op.create_index("ix_run_status", "run", ["status"])
     running = sa.text("status = 'running'")
