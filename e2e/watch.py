@@ -4,6 +4,16 @@ import re
 
 from playwright.sync_api import BrowserContext, ConsoleMessage, Dialog, Request, WebError
 
+# What a browser says of a server that is killed, whatever it was loading just then.
+DEAD_SERVER = (
+    "ERR_CONNECTION_REFUSED",
+    "ERR_CONNECTION_RESET",
+    "ERR_CONTENT_LENGTH_MISMATCH",
+    "ERR_EMPTY_RESPONSE",
+    "ERR_INCOMPLETE_CHUNKED",
+    "Failed to fetch",
+    "network error",
+)
 OWN = ("data:", "blob:", "about:")
 
 
