@@ -9,11 +9,39 @@ from sqlalchemy import ForeignKey, Index, SmallInteger, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 
+DEFAULT_PROJECT = UUID("00000000-0000-7000-8000-000000000001")  # made by the migration, so that there always is one
+
+
+class Project(UUIDv7AuditBase):
+    """What conversations have in common: instructions for agents, files, documents and memories."""
+
+    __tablename__ = "project"
+
+    name: Mapped[str] = mapped_column(String(200))
+    instructions: Mapped[str] = mapped_column(Text, default="")
+    team: Mapped[str] = mapped_column(String(100), default="assistant")
+    deleted_at: Mapped[datetime | None] = mapped_column(DateTimeUTC(timezone=True), default=None)
+
+
+class Memory(UUIDv7AuditBase):
+    """Something worth knowing in later runs, told by a run (`run_id`) or written by a person."""
+
+    __tablename__ = "memory"
+
+    project_id: Mapped[UUID] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"), index=True)
+    run_id: Mapped[UUID | None] = mapped_column(GUID, default=None)
+    content: Mapped[str] = mapped_column(Text)
+
+
 class Conversation(UUIDv7AuditBase):
     """`active_at` is when its last message came in; a deleted one can be brought back until it is purged."""
 
     __tablename__ = "conversation"
 
+    # SQLite can only add a foreign key to a table that is in use if the column may be empty. It never is.
+    project_id: Mapped[UUID] = mapped_column(
+        ForeignKey("project.id", ondelete="CASCADE"), index=True, nullable=True, default=DEFAULT_PROJECT
+    )
     title: Mapped[str] = mapped_column(String(200), default="")
     team: Mapped[str] = mapped_column(String(100), default="assistant")
     active_at: Mapped[datetime] = mapped_column(DateTimeUTC(timezone=True), index=True)

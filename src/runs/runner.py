@@ -382,7 +382,14 @@ def in_turns(messages: Sequence[Message]) -> list[Message]:
 
 
 def conversation_row(id: UUID, title: str, team: str, at: datetime) -> Row:
-    return {"id": id, "title": title, "team": team, "active_at": at, "created_at": at}
+    return {
+        "id": id,
+        "project_id": tables.DEFAULT_PROJECT,
+        "title": title,
+        "team": team,
+        "active_at": at,
+        "created_at": at,
+    }
 
 
 def message_row(
