@@ -8,7 +8,6 @@ from advanced_alchemy.types import GUID, DateTimeUTC
 from sqlalchemy import ForeignKey, Index, SmallInteger, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-
 DEFAULT_PROJECT = UUID("00000000-0000-7000-8000-000000000001")  # made by the migration, so that there always is one
 
 

@@ -24,7 +24,7 @@ OLD_CONVERSATION = Table(
 
 async def test_the_migrations_make_the_tables_that_the_code_names(database: SQLAlchemyAsyncConfig) -> None:
     def differences(connection: Any) -> list[Any]:
-        # SQLite keeps no exact types to compare, and of a key that came with an added column not what it does on delete.
+        # SQLite keeps no exact types to compare, nor what the key of an added column does on delete.
         exact = connection.dialect.name == "postgresql"
         options = {"compare_type": exact, "include_object": lambda thing, *_: exact or not is_added_key(thing)}
         return list(compare_metadata(MigrationContext.configure(connection, opts=options), Run.metadata))
