@@ -1,62 +1,158 @@
-"""One agent and its turn: it asks the model and tells, event by event, what happens."""
+"""One agent and its turn: it asks the model, uses tools, and tells, event by event, what happens."""
 
+import asyncio
+import json
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
+from typing import Any, Literal
 
+import msgspec
 from msgspec import Struct
 
-from .events import AgentChunk, AgentComplete, AgentStart, Event, Interaction
-from .model import Finished, Message, Model, Notice, Reasoning, Text, ToolCall
+from .events import AgentChunk, AgentComplete, AgentStart, Event, Interaction, Usage
+from .exchange import Finished, Message, Model, Notice, Reasoning, Text, ToolCall
+from .tools import Answer, Tool, use
 
 THOUGHT_LENGTH = 600  # characters after which a thought is told at the next line break, so that thinking can be watched
+ROUNDS = 12  # of asking the model in one turn; in the last it is offered no tools, so that it has to answer
+
+Lane = Literal["answer", "support"]
 
 
 class Agent(Struct, frozen=True):
+    """`model` is its own, or None for the one that its task comes with."""
+
     name: str
     role: str
     instructions: str
+    tools: Sequence[Tool] = ()
+    model: Model | None = None
 
     async def respond(
-        self, model: Model, messages: Sequence[Message], *, turn: int = 1, task: str = ""
+        self,
+        model: Model,
+        messages: Sequence[Message],
+        *,
+        turn: int = 1,
+        task: str = "",
+        lane: Lane = "answer",
+        parent: int | None = None,
     ) -> AsyncGenerator[Event, None]:
         """The turn's events, from `agent_start` to `agent_complete`. Raises ModelError when the model fails."""
-        began = time.monotonic()
-        yield AgentStart(agent=self.name, turn=turn, role=self.role, task=task)
-        written: list[str] = []
-        offset = 0
-        thoughts = Thoughts(self.name, turn)
-        finished = Finished(finish_reason="stop", usage=None)
+        yield AgentStart(agent=self.name, turn=turn, role=self.role, task=task, lane=lane, parent=parent)
+        told = Telling(self.name, turn)
         prompt = [Message(role="system", content=self.instructions), *messages]
-        async with aclosing(model.stream(prompt)) as deltas:
-            async for delta in deltas:
-                match delta:
-                    case Text():
-                        if thought := thoughts.take():
-                            yield thought
-                        text = printable(delta.text)
-                        yield AgentChunk(agent=self.name, turn=turn, text=text, offset=offset)
-                        written.append(text)
-                        offset += len(text)
-                    case Reasoning():
-                        thoughts.add(printable(delta.text))
-                        if thoughts.ripe and (thought := thoughts.take()):
-                            yield thought
-                    case Notice():
-                        yield Interaction(agent=self.name, turn=turn, kind="thought", content=delta.content)
-                    case ToolCall():
-                        pass  # no tools are offered yet, so a call here is the model's invention
-                    case Finished():
-                        finished = delta
-        if thought := thoughts.take():
+        for left in reversed(range(ROUNDS)):
+            tools = [tool.schema for tool in self.tools] if left else []
+            calls: list[ToolCall] = []
+            said: list[str] = []
+            async with aclosing((self.model or model).stream(prompt, tools)) as deltas:
+                async for delta in deltas:
+                    match delta:
+                        case Text():
+                            said.append(printable(delta.text))
+                            for event in told.text(said[-1], opens=len(said) == 1):
+                                yield event
+                        case ToolCall():
+                            calls.append(delta)
+                        case Reasoning() | Notice():
+                            for event in told.thinking(delta):
+                                yield event
+                        case Finished():
+                            told.finished(delta)
+            for event in told.thoughts():
+                yield event
+            if not (calls and tools):
+                break
+            prompt.append(Message(role="assistant", content="".join(said), tool_calls=calls))
+            async with aclosing(self._use(calls, turn, prompt)) as uses:
+                async for event in uses:
+                    yield event
+        yield told.complete()
+
+    async def _use(self, calls: Sequence[ToolCall], turn: int, prompt: list[Message]) -> AsyncGenerator[Event, None]:
+        """All calls at once, told as they end; the model gets the answers in the order of its calls."""
+        for call in calls:
+            arguments = arguments_of(call)
+            yield Interaction(
+                agent=self.name,
+                turn=turn,
+                kind="tool_call",
+                content=printable(call.arguments) if arguments is None else "",
+                tool_name=call.name,
+                tool_arguments=arguments,
+                call_id=call.call_id,
+            )
+        tasks = [asyncio.create_task(answered(self.tools, call)) for call in calls]
+        try:
+            for next_one in asyncio.as_completed(tasks):
+                call, answer = await next_one
+                yield Interaction(
+                    agent=self.name,
+                    turn=turn,
+                    kind="tool_response",
+                    content=printable(answer.content),
+                    tool_name=call.name,
+                    call_id=call.call_id,
+                )
+                for change in answer.changes:
+                    yield msgspec.structs.replace(change, agent=self.name)
+            for call, answer in (task.result() for task in tasks):
+                prompt.append(Message(role="tool", content=answer.content, call_id=call.call_id))
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Telling:
+    """What a turn has told so far: its text, its thoughts, its count of tokens."""
+
+    def __init__(self, agent: str, turn: int) -> None:
+        self._agent, self._turn = agent, turn
+        self._began = time.monotonic()
+        self._written: list[str] = []
+        self._offset = 0
+        self._thoughts = Thoughts(agent, turn)
+        self._usage: Usage | None = None
+        self._finish_reason = "stop"
+
+    def text(self, text: str, opens: bool) -> Iterator[Event]:
+        """`opens`: the first of a round, which begins a paragraph of its own."""
+        yield from self.thoughts()
+        if opens and self._written:
+            text = f"\n\n{text}"
+        yield AgentChunk(agent=self._agent, turn=self._turn, text=text, offset=self._offset)
+        self._written.append(text)
+        self._offset += len(text)
+
+    def thinking(self, delta: Reasoning | Notice) -> Iterator[Event]:
+        if isinstance(delta, Notice):
+            yield Interaction(agent=self._agent, turn=self._turn, kind="thought", content=delta.content)
+            return
+        self._thoughts.add(printable(delta.text))
+        if self._thoughts.ripe:
+            yield from self.thoughts()
+
+    def thoughts(self) -> Iterator[Event]:
+        if thought := self._thoughts.take():
             yield thought
-        yield AgentComplete(
-            agent=self.name,
-            turn=turn,
-            content="".join(written),
-            duration_ms=round((time.monotonic() - began) * 1000),
-            usage=finished.usage,
-            finish_reason=finished.finish_reason,
+
+    def finished(self, delta: Finished) -> None:
+        self._finish_reason = delta.finish_reason
+        if delta.usage is not None:
+            self._usage = delta.usage if self._usage is None else self._usage + delta.usage
+
+    def complete(self, content: str | None = None) -> AgentComplete:
+        """`content`: instead of what was written."""
+        return AgentComplete(
+            agent=self._agent,
+            turn=self._turn,
+            content="".join(self._written) if content is None else content,
+            duration_ms=round((time.monotonic() - self._began) * 1000),
+            usage=self._usage,
+            finish_reason=self._finish_reason,
         )
 
 
@@ -79,6 +175,19 @@ class Thoughts:
         if not content.strip():
             return None
         return Interaction(agent=self._agent, turn=self._turn, kind="thought", content=content)
+
+
+async def answered(tools: Sequence[Tool], call: ToolCall) -> tuple[ToolCall, Answer]:
+    return call, await use(tools, call)
+
+
+def arguments_of(call: ToolCall) -> dict[str, Any] | None:
+    """As far as they are the object that they should be."""
+    try:
+        arguments = json.loads(printable(call.arguments))
+    except ValueError:
+        return None
+    return arguments if isinstance(arguments, dict) else None
 
 
 def printable(text: str) -> str:

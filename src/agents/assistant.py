@@ -26,7 +26,7 @@ class Assistant:
         """Progress counts the two steps that can be known: thinking, and writing."""
         yield Progress(fraction=0.0, step="thinking", message="Thinking")
         writing = False
-        async with aclosing(ASSISTANT.respond(task.model, task.messages)) as events:
+        async with aclosing(ASSISTANT.respond(task.model, task.messages, turn=next(task.turns))) as events:
             async for event in events:
                 if not writing and isinstance(event, AgentChunk):
                     writing = True

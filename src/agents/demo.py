@@ -1,6 +1,7 @@
 """The built-in demo model: rules, no language model, and honest about it. The first minute needs no key."""
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncGenerator, Iterator, Sequence
 
@@ -74,6 +75,24 @@ And ~~no more~~ a little more.
 """,
 }
 
+STAFF = re.compile(r"^- (\w[^:\n]*):", re.MULTILINE)
+
+# By words of the instructions, what a supporting agent notes.
+NOTES = {
+    "You gather what is known": (
+        "- The question is: *{about}*\n- The demo model **knows no facts**; a real model would put them here, "
+        "each with how sure it is."
+    ),
+    "You take a task apart": (
+        "1. What is asked: *{about}*\n2. What a rule can say of it: how long it is, and which samples it names.\n"
+        "3. What follows: an answer made of samples, or an honest no."
+    ),
+    "You look for wrong assumptions": (
+        "- **Gravest:** a demo model answers. Nothing here should be relied on.\n"
+        "- *{about}* may need what only the person knows."
+    ),
+}
+
 ASKED_FOR = {
     "table": r"\btables?\b",
     "task list": r"\b(task ?lists?|to-?dos?|checklists?|check ?box(es)?)\b",
@@ -100,7 +119,7 @@ class DemoModel:
         self, messages: Sequence[Message], tools: Sequence[ToolSchema] = ()
     ) -> AsyncGenerator[Delta, None]:
         asked = [message.content.strip() for message in messages if message.role == "user"]
-        thought, reply = answer(asked)
+        thought, reply = part(messages[0].content, asked) if messages else answer(asked)
         for kind, text in ((Reasoning, thought), (Text, reply)):
             for token in TOKEN.findall(text):
                 await asyncio.sleep(self._delay)
@@ -110,6 +129,32 @@ class DemoModel:
 
     async def aclose(self) -> None:
         pass
+
+
+def part(instructions: str, asked: Sequence[str]) -> tuple[str, str]:
+    """What the one who has these instructions thinks and says, in a team or alone."""
+    question = asked[-1] if asked else ""
+    if "You coordinate a team" in instructions:
+        return routing(question, STAFF.findall(instructions))
+    for sign, note in NOTES.items():
+        if sign in instructions:
+            task, _, wrote = question.partition("What the person wrote:\n")
+            about = gist_of(wrote or task)
+            return f"My task is about “{about}”.", note.format(about=about)
+    return answer(asked)
+
+
+def routing(question: str, staff: Sequence[str]) -> tuple[str, str]:
+    if GREETED.match(question) or not question:
+        return "Small talk needs nobody else.", json.dumps({"reason": "Small talk needs nobody else.", "asks": []})
+    tasks = [{"agent": name, "task": f"Look at “{gist_of(question)}” as the {name}."} for name in staff]
+    reason = "The demo model cannot tell who knows what, so it asks everybody."
+    return reason, json.dumps({"reason": reason, "asks": tasks})
+
+
+def gist_of(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 80 else line[:80].rsplit(" ", 1)[0] + " …"
 
 
 def answer(asked: Sequence[str]) -> tuple[str, str]:

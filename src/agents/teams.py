@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 
 from .assistant import Assistant
+from .coordinator import Coordinator
 from .team import Team
 
 DEFAULT = "assistant"
 
 
 def registry() -> Mapping[str, Team]:
-    return {team.name: team for team in (Assistant(),)}
+    return {team.name: team for team in (Assistant(), Coordinator())}

@@ -76,10 +76,14 @@ class Fragments:
                     fresh.setdefault(event.turn, []).append(event.text)
                 case AgentComplete():
                     turn = self.view.turns[event.turn]
-                    if event.turn in fresh:
-                        changes.append(await self._write(event.turn, fresh.pop(event.turn)))
-                    changes.append(self._close(turn))
-                    changes.append(self._head(turn))
+                    if turn.lane == "support":
+                        fresh.pop(event.turn, None)
+                        changes.append(self._fold(turn))
+                    else:
+                        if event.turn in fresh:
+                            changes.append(await self._write(event.turn, fresh.pop(event.turn)))
+                        changes.append(self._close(turn))
+                        changes.append(self._head(turn))
                     stale.add(BADGE)
                 case Interaction():
                     changes.append(self._step(event))
@@ -131,6 +135,11 @@ class Fragments:
         if patch.grow:
             return changes + self._put(tail, "beforeend", patch.grow, " > figure:last-child > pre > code")
         return changes
+
+    def _fold(self, turn: Turn) -> str:
+        """A supporting agent that is done folds to a line, which can be opened."""
+        self._texts.pop(turn.number, None)
+        return self._put(f"turn-{turn.number}", "outerHTML", to_html("runs/_turn.html", run=self.view, turn=turn))
 
     def _close(self, turn: Turn) -> str:
         """The tail gives way to its blocks; text that did not come in chunks comes now."""

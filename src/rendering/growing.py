@@ -39,6 +39,11 @@ class Growing:
             case AgentStart():
                 yield self._leave()
                 self._texts[event.turn] = MarkdownStream()
+            case AgentChunk() if self.view.turns[event.turn].lane == "support":
+                pass  # agents that write side by side cannot grow at one end of a page: each is shown when it is done
+            case AgentComplete() if self.view.turns[event.turn].lane == "support":
+                yield self._leave()
+                yield to_html("runs/_turn.html", run=self.view, turn=self.view.turns[event.turn])
             case AgentChunk():
                 yield self._enter(event.turn)
                 yield self._write(event)
@@ -48,6 +53,8 @@ class Growing:
                 text = self._texts[event.turn]
                 yield text.tail or (not text.finished and render(event.content)) or NOTHING
                 yield self._leave()
+            case Interaction() if self._is_shown_later(event):
+                pass
             case Interaction():
                 yield self._leave()
                 yield to_html("runs/_step.html", run=self.view, step=event)
@@ -57,6 +64,10 @@ class Growing:
             case Complete():
                 yield self._leave()
                 yield f"{self._part('notice')}{self._part('foot')}</div></article>"
+
+    def _is_shown_later(self, event: Interaction) -> bool:
+        turn = self.view.turns[event.turn]
+        return turn.lane == "support" and turn.open
 
     def _enter(self, number: int) -> str:
         """Goes on with a turn's text, which may be another one's than before."""

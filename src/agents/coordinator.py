@@ -1,0 +1,156 @@
+"""The coordinator: routes a question to supporting agents, who work side by side, and lets one agent answer."""
+
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from .agent import Agent
+from .decision import Decision, Unfit
+from .events import AgentChunk, AgentComplete, Event, Interaction
+from .exchange import Message
+from .lanes import Lane, together
+from .team import Steps, Task
+
+PATIENCE = 120.0  # seconds for a supporting agent, which is left out after that
+
+COORDINATOR = Agent(
+    name="Coordinator",
+    role="routes the question",
+    instructions=(
+        "You coordinate a team. You do not answer yourself: you decide which of your supporting agents can help with "
+        "the last message, and give each a task in one or two sentences that it understands without the conversation. "
+        "Ask nobody for small talk or for what one agent can answer at once."
+    ),
+)
+SUPPORTERS = (
+    Agent(
+        name="Researcher",
+        role="gathers facts",
+        instructions=(
+            "You gather what is known about a task: facts, definitions, figures, with how sure you are of each. "
+            "Short points in Markdown. No advice and no conclusion."
+        ),
+    ),
+    Agent(
+        name="Analyst",
+        role="reasons and calculates",
+        instructions=(
+            "You take a task apart, compare the ways to go, calculate where there is something to calculate, and say "
+            "what follows. Short points in Markdown."
+        ),
+    ),
+    Agent(
+        name="Critic",
+        role="looks for what may be wrong",
+        instructions=(
+            "You look for wrong assumptions, missing cases, risks and contradictions in a task, the gravest first. "
+            "Short points in Markdown."
+        ),
+    ),
+)
+WRITER = Agent(
+    name="Writer",
+    role="answers",
+    instructions=(
+        "You answer the person, in Markdown. Your colleagues have prepared notes for you. Use what is right and "
+        "relevant in them, settle where they disagree, and do not speak of them or of the team."
+    ),
+)
+
+
+class Ask(Struct, frozen=True):
+    agent: str
+    task: str
+
+
+class Routing(Struct, frozen=True):
+    reason: Annotated[str, Meta(description="One sentence")]
+    asks: list[Ask]
+
+
+class Coordinator:
+    name = "coordinator"
+    title = "Coordinator"
+    description = "Asks several agents side by side and makes one answer of what they find."
+
+    def __init__(self, supporters: Sequence[Agent] = SUPPORTERS, patience: float = PATIENCE) -> None:
+        self._supporters: Mapping[str, Agent] = {agent.name: agent for agent in supporters}
+        self._patience = patience
+        staff = "\n".join(f"- {agent.name}: {agent.role}" for agent in supporters)
+        self._coordinator = Agent(
+            name=COORDINATOR.name,
+            role=COORDINATOR.role,
+            instructions=f"{COORDINATOR.instructions}\n\nYour supporting agents:\n{staff}",
+        )
+
+    async def run(self, task: Task) -> AsyncGenerator[Event, None]:
+        """Progress counts turns: the routing, each agent that was asked, the answer."""
+        steps = Steps(2)
+        yield steps.begin("routing", "Deciding whom to ask")
+        routing = Decision(Routing, told, self._check)
+        first = next(task.turns)
+        async with aclosing(routing.by(self._coordinator, task.model, task.messages, turn=first)) as events:
+            async for event in events:
+                yield event
+        asks = routing.value.asks if routing.value else []
+        steps.total += len(asks)
+        names = " and ".join(ask.agent for ask in asks)
+        yield steps.end("asking" if asks else "writing", f"Asking {names}" if asks else "Nobody else is needed")
+        lanes = [self._lane(task, ask, first) for ask in asks]
+        for ask in asks:
+            yield Interaction(agent=COORDINATOR.name, turn=first, kind="message", content=ask.task, to_agent=ask.agent)
+        async with aclosing(together(lanes)) as events:
+            async for event in events:
+                yield event
+                if isinstance(event, AgentComplete):
+                    lane = next(lane for lane in lanes if lane.turn == event.turn)
+                    for further in handed_over(lane, steps):
+                        yield further
+        async with aclosing(self._answer(task, lanes, first, steps)) as events:
+            async for event in events:
+                yield event
+        yield steps.end("done", "Done")
+
+    def _check(self, routing: Routing) -> None:
+        if unknown := [ask.agent for ask in routing.asks if ask.agent not in self._supporters]:
+            raise Unfit(f"there is no agent {unknown[0]!r}; there are: {', '.join(self._supporters)}")
+        if len({ask.agent for ask in routing.asks}) < len(routing.asks):
+            raise Unfit("ask each agent once")
+
+    def _lane(self, task: Task, ask: Ask, parent: int) -> Lane:
+        agent, turn = self._supporters[ask.agent], next(task.turns)
+        asked = Message(role="user", content=f"{ask.task}\n\nWhat the person wrote:\n{task.question}")
+        events = agent.respond(task.model, [asked], turn=turn, task=ask.task, lane="support", parent=parent)
+        return Lane(agent.name, turn, events, self._patience)
+
+    async def _answer(
+        self, task: Task, lanes: Sequence[Lane], parent: int, steps: Steps
+    ) -> AsyncGenerator[Event, None]:
+        yield steps.begin("thinking", f"{WRITER.name} is reading what was found" if lanes else "Thinking")
+        notes = "\n\n".join(f"## Notes of {lane.agent}\n\n{lane.content}" for lane in lanes if not lane.failure)
+        agent = Agent(WRITER.name, WRITER.role, f"{WRITER.instructions}\n\n{notes}") if notes else WRITER
+        writing = False
+        answer = agent.respond(task.model, task.messages, turn=next(task.turns), parent=parent)
+        async with aclosing(answer) as events:
+            async for event in events:
+                if not writing and isinstance(event, AgentChunk):
+                    writing = True
+                    yield steps.begin("writing", "Writing the answer")
+                yield event
+
+
+def handed_over(lane: Lane, steps: Steps) -> Iterator[Event]:
+    if lane.failure:
+        yield steps.end("asking", f"{lane.agent} was left out", details=lane.failure)
+        return
+    words = len(lane.content.split())
+    notes = f"My notes, {words} word{'' if words == 1 else 's'}."
+    yield Interaction(agent=lane.agent, turn=lane.turn, kind="message", content=notes, to_agent=WRITER.name)
+    yield steps.end("asking", f"{lane.agent} is done")
+
+
+def told(routing: Routing) -> str:
+    asked = "".join(f"\n- **{ask.agent}**: {ask.task}" for ask in routing.asks)
+    return f"{routing.reason}\n{asked}" if asked else routing.reason
