@@ -1,7 +1,7 @@
 // What a page keeps while htmx changes it.
 
 document.addEventListener("htmx:before:swap", ({ detail }) => {
-  const open = [...document.querySelectorAll(".run details[open]")];
+  const open = [...document.querySelectorAll(".run details[open]:not(.turn--working)")]; // lanes fold when they are done
   const focused = document.activeElement.matches(":focus-visible") && document.activeElement;
   for (const task of detail.tasks) {
     // htmx looks for all targets of a message before it swaps the first, and so misses what that one brings: a target
