@@ -12,6 +12,7 @@ from pydantic import AliasChoices
 from pydantic.fields import FieldInfo
 
 from riverrun.agents.events import Event
+from riverrun.agents.teams import registry
 from riverrun.app import create_app
 from riverrun.cli import riverrun
 from riverrun.errors import RiverrunError
@@ -63,6 +64,10 @@ def test_every_event_is_described_with_its_fields(event: type) -> None:
     common = {"seq", "run_id", "at", "agent"}
     missing = [name for name in event.__struct_fields__ if name not in common and f"`{name}`" not in row]  # type: ignore[attr-defined]
     assert missing == []
+
+
+def test_every_team_is_described_and_no_other() -> None:
+    assert set(re.findall(r"^\| `(\w+)` \|", page("teams"), re.MULTILINE)) == set(registry())
 
 
 def test_every_endpoint_is_described_and_no_other(app: Litestar) -> None:

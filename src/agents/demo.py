@@ -83,6 +83,7 @@ NOTES = {
         "- The question is: *{about}*\n- The demo model **knows no facts**; a real model would put them here, "
         "each with how sure it is."
     ),
+    "You carry out one step": "Looked at *{about}*: the demo model finds what its rules know.",
     "You take a task apart": (
         "1. What is asked: *{about}*\n2. What a rule can say of it: how long it is, and which samples it names.\n"
         "3. What follows: an answer made of samples, or an honest no."
@@ -92,6 +93,12 @@ NOTES = {
         "- *{about}* may need what only the person knows."
     ),
 }
+
+PLAN = [
+    {"id": "look", "purpose": "See what the request names"},
+    {"id": "choose", "purpose": "Choose the samples that fit", "after": ["look"]},
+    {"id": "judge", "purpose": "Judge what rules cannot answer", "after": ["look"]},
+]
 
 ASKED_FOR = {
     "table": r"\btables?\b",
@@ -136,10 +143,14 @@ def part(instructions: str, asked: Sequence[str]) -> tuple[str, str]:
     question = asked[-1] if asked else ""
     if "You coordinate a team" in instructions:
         return routing(question, STAFF.findall(instructions))
+    if "You say in one sentence what the person wants" in instructions:
+        goal = {"goal": f"The person wants an answer to “{gist_of(question)}”.", "criteria": ["It is honest."]}
+        return "I take the request as it stands.", json.dumps(goal)
+    if "You plan how to meet a request" in instructions:
+        return "Rules know one plan.", json.dumps({"steps": PLAN})
     for sign, note in NOTES.items():
         if sign in instructions:
-            task, _, wrote = question.partition("What the person wrote:\n")
-            about = gist_of(wrote or task)
+            about = gist_of(re.split(r"What the person wrote:\n|The request:\n", question)[-1])
             return f"My task is about “{about}”.", note.format(about=about)
     return answer(asked)
 

@@ -42,8 +42,9 @@ class Steps:
         self.total = total
         self._done = 0
 
-    def begin(self, step: str, message: str, details: str = "") -> Progress:
-        return Progress(fraction=self._done / self.total, step=step, message=message, details=details)
+    def begin(self, step: str, message: str, details: str = "", part: float = 0.0) -> Progress:
+        """`part`: how much of this piece is done already, below 1."""
+        return Progress(fraction=(self._done + part) / self.total, step=step, message=message, details=details)
 
     def end(self, step: str, message: str, details: str = "") -> Progress:
         self._done = min(self._done + 1, self.total)

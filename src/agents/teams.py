@@ -4,10 +4,11 @@ from collections.abc import Mapping
 
 from .assistant import Assistant
 from .coordinator import Coordinator
+from .planning import Planning
 from .team import Team
 
 DEFAULT = "assistant"
 
 
 def registry() -> Mapping[str, Team]:
-    return {team.name: team for team in (Assistant(), Coordinator())}
+    return {team.name: team for team in (Assistant(), Coordinator(), Planning())}
