@@ -127,7 +127,8 @@ def test_copy_puts_the_code_on_the_clipboard(open_page: OpenPage, server: Server
 
 def test_progress_elapsed_time_and_speed_are_shown(page: Page, model: ModelServer) -> None:
     page.clock.install()
-    model.script([{"text": "word " * 40}, {"gate": "more"}, {"text": "word " * 40}, {"gate": "end"}])
+    slowly = {"text": "word " * 40, "pieces": 8, "pause": 0.05}  # of a shorter time no rate is told
+    model.script([{"text": "word " * 40}, {"gate": "more"}, slowly, {"gate": "end"}])
     open_app(page)
     send_message(page, "how far?")
     see_reply(page, "word")
