@@ -1,11 +1,23 @@
-"""What is kept: conversations, their messages, the runs that wrote them, and every event of every run."""
+"""What is kept: projects and all that is theirs, conversations, the runs that wrote them, every event of every run."""
 
 from datetime import datetime
 from uuid import UUID
 
 from advanced_alchemy.base import AdvancedDeclarativeBase, CommonTableAttributes, UUIDv7AuditBase
 from advanced_alchemy.types import GUID, DateTimeUTC
-from sqlalchemy import ForeignKey, Index, SmallInteger, String, Text, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 DEFAULT_PROJECT = UUID("00000000-0000-7000-8000-000000000001")  # made by the migration, so that there always is one
@@ -30,6 +42,97 @@ class Memory(UUIDv7AuditBase):
     project_id: Mapped[UUID] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"), index=True)
     run_id: Mapped[UUID | None] = mapped_column(GUID, default=None)
     content: Mapped[str] = mapped_column(Text)
+
+
+class Revision(UUIDv7AuditBase):
+    """One change of one file of a project. Contents lie beside the files, under their SHA-256; None: there is no file.
+
+    `author` is the agent's name, or empty for a person. `diff` is empty where a file is not text.
+    """
+
+    __tablename__ = "revision"
+    __table_args__ = (Index("ix_revision_file", "project_id", "path", "id"),)
+
+    project_id: Mapped[UUID] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"))
+    run_id: Mapped[UUID | None] = mapped_column(GUID, default=None)
+    author: Mapped[str] = mapped_column(String(100), default="")
+    path: Mapped[str] = mapped_column(String(500))
+    change: Mapped[str] = mapped_column(String(20))
+    before: Mapped[str | None] = mapped_column(String(64), default=None)
+    after: Mapped[str | None] = mapped_column(String(64), default=None)
+    diff: Mapped[str] = mapped_column(Text, default="")
+
+
+class Document(UUIDv7AuditBase):
+    """A source of knowledge. `status` is `reading`, `ready` or `failed`, and then `reason` is a sentence for a person.
+
+    `embedded_by` names the model of its passages' embeddings; empty: they have none.
+    """
+
+    __tablename__ = "document"
+
+    project_id: Mapped[UUID] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str] = mapped_column(String(255))
+    size: Mapped[int]
+    status: Mapped[str] = mapped_column(String(20), default="reading")
+    reason: Mapped[str] = mapped_column(Text, default="")
+    passages: Mapped[int] = mapped_column(default=0)
+    embedded_by: Mapped[str] = mapped_column(String(200), default="")
+
+
+class Passage(CommonTableAttributes, AdvancedDeclarativeBase):
+    """`heading` is the path of headings above it, outermost first, with ` › ` between.
+
+    `embedding` is float32, of unit length. The full-text index over heading and text is the migration's: FTS5 `passage_index` in SQLite, the generated column
+    `words` in PostgreSQL. Numbered, since FTS5 joins by numbers.
+    """
+
+    __tablename__ = "passage"
+
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    project_id: Mapped[UUID] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"), index=True)
+    document_id: Mapped[UUID] = mapped_column(ForeignKey("document.id", ondelete="CASCADE"), index=True)
+    number: Mapped[int]
+    heading: Mapped[str] = mapped_column(Text, default="")
+    text: Mapped[str] = mapped_column(Text)
+    embedding: Mapped[bytes | None] = mapped_column(LargeBinary, default=None, deferred=True)
+
+
+class ToolServer(UUIDv7AuditBase):
+    """An MCP server of a project: `address` is a URL, or a command line that is started and spoken to through pipes."""
+
+    __tablename__ = "tool_server"
+    __table_args__ = (UniqueConstraint("project_id", "name"),)
+
+    project_id: Mapped[UUID] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str] = mapped_column(String(60))
+    address: Mapped[str] = mapped_column(Text)
+
+
+class OwnAgent(UUIDv7AuditBase):
+    """An agent that somebody added in the page. `model` empty: the default one. `tools` are names of kits."""
+
+    __tablename__ = "agent"
+
+    name: Mapped[str] = mapped_column(String(60), unique=True)
+    role: Mapped[str] = mapped_column(String(200), default="")
+    instructions: Mapped[str] = mapped_column(Text)
+    model: Mapped[str] = mapped_column(String(200), default="")
+    tools: Mapped[list[str]] = mapped_column(JSON, default=list)
+
+
+class OwnTeam(UUIDv7AuditBase):
+    """A team that somebody added in the page: one member answers, several are asked by a coordinator.
+
+    `members` are ids of agents, as text; one that was deleted is left out.
+    """
+
+    __tablename__ = "team"
+
+    name: Mapped[str] = mapped_column(String(60), unique=True)
+    title: Mapped[str] = mapped_column(String(60))
+    description: Mapped[str] = mapped_column(String(200), default="")
+    members: Mapped[list[str]] = mapped_column(JSON, default=list)
 
 
 class Conversation(UUIDv7AuditBase):
