@@ -81,10 +81,10 @@ class Document(UUIDv7AuditBase):
 
 
 class Passage(CommonTableAttributes, AdvancedDeclarativeBase):
-    """`heading` is the path of headings above it, outermost first, with ` › ` between.
+    """A piece of a document. `heading` is the path of headings above it, outermost first, with ` › ` between.
 
-    `embedding` is float32, of unit length. The full-text index over heading and text is the migration's: FTS5 `passage_index` in SQLite, the generated column
-    `words` in PostgreSQL. Numbered, since FTS5 joins by numbers.
+    `embedding` is float32, of unit length. The full-text index over heading and text is the migration's: FTS5
+    `passage_index` in SQLite, the generated column `words` in PostgreSQL. Numbered, since FTS5 joins by numbers.
     """
 
     __tablename__ = "passage"
