@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from .events import AgentChunk, AgentComplete, AgentStart, Event, Interaction, Usage
+from .events import AgentChunk, AgentComplete, AgentStart, CodeChange, Event, Interaction, Usage
 from .exchange import Finished, Message, Model, Notice, Reasoning, Text, ToolCall
 from .tools import Answer, Tool, use
 
@@ -96,14 +96,19 @@ class Agent(Struct, frozen=True):
                     tool_name=call.name,
                     call_id=call.call_id,
                 )
-                for change in answer.changes:
-                    yield msgspec.structs.replace(change, agent=self.name)
+                for event in answer.told:
+                    yield self._signed(event, turn)
             for call, answer in (task.result() for task in tasks):
                 prompt.append(Message(role="tool", content=answer.content, call_id=call.call_id))
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _signed(self, event: CodeChange | Interaction, turn: int) -> Event:
+        if isinstance(event, Interaction):
+            return msgspec.structs.replace(event, agent=self.name, turn=turn)
+        return msgspec.structs.replace(event, agent=self.name)
 
 
 class Telling:

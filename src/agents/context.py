@@ -57,6 +57,10 @@ class Workspace(Protocol):
     It remembers what the run has seen of each file; a change to a file that has become another since is refused.
     """
 
+    def by(self, author: str) -> "Workspace":
+        """The same, with what the run has seen; changes are signed by this agent."""
+        ...
+
     async def files(self, folder: str = "") -> Sequence[File]:
         """All files below a folder, by path."""
         ...

@@ -13,7 +13,7 @@ import pydantic
 from docstring_parser import parse
 from msgspec import Struct
 
-from .events import CodeChange
+from .events import CodeChange, Interaction
 from .exchange import ToolCall, ToolSchema
 
 TIME_LIMIT = 30.0  # seconds
@@ -25,10 +25,10 @@ class ToolError(Exception):
 
 
 class Answer(Struct, frozen=True):
-    """What a tool says to the model, and what it changed in the project's files."""
+    """What a tool says to the model, and what it has to tell besides: the agent's name and turn are filled in later."""
 
     content: str
-    changes: Sequence[CodeChange] = ()
+    told: Sequence[CodeChange | Interaction] = ()
     failed: bool = False
 
 
@@ -59,7 +59,7 @@ class Tool(Struct, frozen=True):
             return Answer(f"{self.name} took longer than {self.time_limit:g} s and was given up.", failed=True)
         except Exception as failure:
             return Answer(f"{self.name} failed: {type(failure).__name__}: {failure}", failed=True)
-        return Answer(shortened(answer.content, self.output_limit), answer.changes, answer.failed)
+        return Answer(shortened(answer.content, self.output_limit), answer.told, answer.failed)
 
     async def _call(self, arguments: dict[str, Any]) -> Answer:
         if inspect.iscoroutinefunction(self.function):
