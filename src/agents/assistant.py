@@ -20,13 +20,14 @@ ASSISTANT = Agent(
 class Assistant:
     name = "assistant"
     title = "Assistant"
-    description = "One agent that answers."
+    description = "One agent that answers, with the project's tools."
 
     async def run(self, task: Task) -> AsyncGenerator[Event, None]:
         """Progress counts the two steps that can be known: thinking, and writing."""
         yield Progress(fraction=0.0, step="thinking", message="Thinking")
+        assistant = task.brief(ASSISTANT, task.context.offered)
         writing = False
-        async with aclosing(ASSISTANT.respond(task.model, task.messages, turn=next(task.turns))) as events:
+        async with aclosing(assistant.respond(task.model, task.messages, turn=next(task.turns))) as events:
             async for event in events:
                 if not writing and isinstance(event, AgentChunk):
                     writing = True

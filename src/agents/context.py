@@ -89,7 +89,11 @@ class Memories(Protocol):
 
 
 class Context(Struct, frozen=True):
-    """What a run is given. Without a project there is nothing in it."""
+    """What a run is given. Without a project there is nothing in it.
+
+    `offered` names the kits (`files`, `documents`, tool servers) that an agent is given for whatever comes up. `troubles`
+    are sentences on what could not be had, such as a tool server that did not start.
+    """
 
     instructions: str = ""
     memories: Sequence[str] = ()
@@ -97,3 +101,5 @@ class Context(Struct, frozen=True):
     knowledge: Knowledge | None = None
     workspace: Workspace | None = None
     tools: Sequence[Tool] = ()
+    offered: Sequence[str] = ()
+    troubles: Sequence[str] = ()

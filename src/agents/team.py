@@ -5,24 +5,40 @@ from itertools import count
 from typing import Protocol
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
+from .agent import Agent
+from .context import Context
 from .events import Event, Progress
-from .model import Message, Model
+from .exchange import Message, Model
+from .kits import kit
 
 
 class Task(Struct, frozen=True):
     """What a team is asked: the conversation so far, the last message being the person's.
 
-    `turns` numbers the turns of all its agents.
+    `turns` numbers the turns of all its agents; `context` is what the project gives them.
     """
 
     messages: Sequence[Message]
     model: Model
     turns: Iterator[int] = field(default_factory=lambda: count(1))
+    context: Context = Context()
 
     @property
     def question(self) -> str:
         return self.messages[-1].content if self.messages else ""
+
+    def brief(self, agent: Agent, kits: Sequence[str] = ()) -> Agent:
+        """The agent as it works in this project: it knows what holds there, and has these of its tools."""
+        known = [agent.instructions]
+        if self.context.instructions.strip():
+            known.append(f"What holds for all work in this project:\n{self.context.instructions.strip()}")
+        if self.context.memories:
+            memories = "\n".join(f"- {memory}" for memory in self.context.memories)
+            known.append(f"What is known from earlier work in this project:\n{memories}")
+        tools = [*agent.tools, *kit(self.context, agent.name, kits)]
+        return replace(agent, instructions="\n\n".join(known), tools=tools)
 
 
 class Team(Protocol):
