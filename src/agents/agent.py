@@ -21,13 +21,14 @@ Lane = Literal["answer", "support"]
 
 
 class Agent(Struct, frozen=True):
-    """`model` is its own, or None for the one that its task comes with."""
+    """`model` is its own, or None for the one that its task comes with. `kits` names tools of the project."""
 
     name: str
     role: str
     instructions: str
     tools: Sequence[Tool] = ()
     model: Model | None = None
+    kits: Sequence[str] = ()
 
     async def respond(
         self,

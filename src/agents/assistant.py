@@ -25,7 +25,7 @@ class Assistant:
     async def run(self, task: Task) -> AsyncGenerator[Event, None]:
         """Progress counts the two steps that can be known: thinking, and writing."""
         yield Progress(fraction=0.0, step="thinking", message="Thinking")
-        assistant = task.brief(ASSISTANT, task.context.offered)
+        assistant = task.brief(ASSISTANT, *task.context.offered)
         writing = False
         async with aclosing(assistant.respond(task.model, task.messages, turn=next(task.turns))) as events:
             async for event in events:

@@ -91,8 +91,8 @@ class Memories(Protocol):
 class Context(Struct, frozen=True):
     """What a run is given. Without a project there is nothing in it.
 
-    `offered` names the kits (`files`, `documents`, tool servers) that an agent is given for whatever comes up. `troubles`
-    are sentences on what could not be had, such as a tool server that did not start.
+    `offered` names the kits (`files`, `documents`, tool servers) that an agent is given for whatever comes up.
+    `troubles` are sentences on what could not be had, such as a tool server that did not start.
     """
 
     instructions: str = ""

@@ -1,4 +1,4 @@
-"""Planning first: a request is understood, planned, checked, carried out step by step and then answered."""
+"""Planning first: a request is understood, planned, checked, carried out step by step, remembered and then answered."""
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -6,14 +6,18 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Annotated
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from .agent import Agent
 from .decision import Decision, Unfit
-from .events import AgentChunk, AgentComplete, Event
+from .events import AgentChunk, AgentComplete, Event, Interaction
 from .exchange import Message
+from .retrieval import Retrieval
 from .team import Steps, Task
+from .tools import Tool
 
 MOST_STEPS = 8
+MOST_MEMORIES = 3  # of one run
 STEPS = ("start", "context", "analyzing", "planning", "validation", "execution", "memory", "completion")
 
 ANALYST = Agent(
@@ -29,8 +33,8 @@ PLANNER = Agent(
     role="plans",
     instructions=(
         f"You plan how to meet a request, in 2 to {MOST_STEPS} steps; in one, if there is nothing to it. Each has a "
-        "short id, a purpose that can be understood without the other steps, and the ids of the steps it builds on. "
-        "Writing the answer is not a step: that comes by itself at the end."
+        "short id, a purpose that can be understood without the other steps, the ids of the steps it builds on, and "
+        "the name of the tool that it needs, or none. Writing the answer is not a step: that comes by itself at the end."
     ),
 )
 WORKER = Agent(
@@ -38,12 +42,21 @@ WORKER = Agent(
     role="carries out a step",
     instructions="You carry out one step of a plan and give its result alone, as short as it can be, in Markdown.",
 )
+ARCHIVIST = Agent(
+    name="Archivist",
+    role="keeps what is worth knowing later",
+    instructions=(
+        "You decide what of this work is worth knowing in later work on the same project: what the person prefers, "
+        f"what was decided, what was found out with effort. Sentences that stand by themselves, {MOST_MEMORIES} at most, "
+        "and usually none. Nothing that is known already."
+    ),
+)
 WRITER = Agent(
     name="Writer",
     role="answers",
     instructions=(
         "You answer the person, in Markdown, from the results of the plan's steps below. Do not speak of the plan or "
-        "of its steps unless they help to understand the answer."
+        "of its steps unless they help to understand the answer. Keep the links with which passages are cited."
     ),
 )
 
@@ -57,10 +70,15 @@ class PlanStep(Struct, frozen=True):
     id: str
     purpose: str
     after: list[str] = []
+    tool: str | None = None
 
 
 class Plan(Struct, frozen=True):
     steps: list[PlanStep]
+
+
+class Keeping(Struct, frozen=True):
+    memories: list[str]
 
 
 class Planning:
@@ -69,69 +87,165 @@ class Planning:
     description = "Makes a plan, checks it, follows it step by step, then answers."
 
     async def run(self, task: Task) -> AsyncGenerator[Event, None]:
-        """Progress counts the eight steps, and within the execution the steps of the plan."""
+        """Progress counts the eight steps, each told when it begins and when it ends, and the steps of the plan."""
         steps = Steps(len(STEPS))
-        yield steps.begin("start", "Starting")
-        yield steps.end("context", "Reading the conversation")
-        said = len(task.messages)
-        yield steps.end("analyzing", "Understanding the request", details=f"{said} message{'' if said == 1 else 's'}")
+        work = Work(task, steps)
+        for name, part in zip(STEPS, work.parts, strict=True):
+            async with aclosing(part()) as events:
+                async for event in events:
+                    yield event
+            yield steps.end(name, work.outcome, work.details)
+            work.details = ""
 
-        intent = Decision(Intent, goal_of)
-        async with aclosing(intent.by(ANALYST, task.model, task.messages, turn=next(task.turns))) as events:
-            async for event in events:
-                yield event
-        goal = goal_of(intent.value) if intent.value else task.question
-        yield steps.end("planning", "Making a plan", details=goal)
 
-        plan = Decision(Plan, plan_of, check)
-        asked = Message(role="user", content=f"The request:\n{task.question}\n\nWhat it is about:\n{goal}")
-        async with aclosing(plan.by(PLANNER, task.model, [asked], turn=next(task.turns))) as events:
-            async for event in events:
-                yield event
-        planned = in_order(plan.value.steps) if plan.value else []
-        yield steps.end("validation", "Checking the plan")
-        verdict = (
-            f"The plan can be followed: {counted(planned)}" if planned else "There is no plan that can be followed"
+class Work:
+    """One request on its way through the eight steps. Each leaves what came of it in `outcome`."""
+
+    def __init__(self, task: Task, steps: Steps) -> None:
+        self._task = task
+        self._steps = steps
+        self._tools: Sequence[Tool] = task.brief(WORKER, *task.context.offered).tools
+        self._sources = ""
+        self._goal = task.question
+        self._plan: Plan | None = None
+        self._planned: Sequence[PlanStep] = ()
+        self._results: dict[str, str] = {}
+        self.outcome = self.details = ""
+        self.parts = (
+            self._start,
+            self._gather,
+            self._analyze,
+            self._make_plan,
+            self._validate,
+            self._execute,
+            self._remember,
+            self._answer,
         )
-        yield steps.begin("validation", verdict)
 
-        yield steps.end("execution", "Following the plan" if planned else "Answering without a plan")
-        results: dict[str, str] = {}
-        for number, step in enumerate(planned, 1):
-            place = f"Step {number} of {len(planned)}"
-            yield steps.begin("execution", f"{place}: {step.purpose}", part=(number - 1) / len(planned))
-            async with aclosing(self._follow(task, step, results)) as events:
+    async def _start(self) -> AsyncGenerator[Event, None]:
+        yield self._steps.begin("start", "Starting")
+        self.outcome = "Started"
+
+    async def _gather(self) -> AsyncGenerator[Event, None]:
+        yield self._steps.begin("context", "Reading what is known")
+        context = self._task.context
+        known = [counted(self._task.messages, "message"), counted(context.memories, "memory", "memories")]
+        if context.knowledge:
+            retrieval = Retrieval(context.knowledge)
+            async with aclosing(retrieval.by([self._task.question], self._task)) as events:
+                async for event in events:
+                    yield event
+            self._sources = retrieval.notes
+            known.append(counted(retrieval.passages, "passage"))
+        self.outcome, self.details = "Read what is known", ", ".join(known)
+
+    async def _analyze(self) -> AsyncGenerator[Event, None]:
+        yield self._steps.begin("analyzing", "Understanding the request")
+        intent = Decision(Intent, goal_of)
+        analyst = self._task.brief(ANALYST)
+        turn = intent.by(analyst, self._task.model, self._task.messages, turn=next(self._task.turns))
+        async with aclosing(turn) as events:
+            async for event in events:
+                yield event
+        if intent.value:
+            self._goal = goal_of(intent.value)
+        self.outcome, self.details = "Understood the request", self._goal
+
+    async def _make_plan(self) -> AsyncGenerator[Event, None]:
+        yield self._steps.begin("planning", "Making a plan")
+        plan = Decision(Plan, plan_of, self._check)
+        asked = f"The request:\n{self._task.question}\n\nWhat it is about:\n{self._goal}{self._known()}"
+        turn = plan.by(
+            self._planner(), self._task.model, [Message(role="user", content=asked)], turn=next(self._task.turns)
+        )
+        async with aclosing(turn) as events:
+            async for event in events:
+                yield event
+        self._plan = plan.value
+        self.outcome = "Made a plan" if plan.value else "Made no plan that can be followed"
+
+    def _planner(self) -> Agent:
+        tools = "\n".join(f"- {tool.name}: {tool.schema.description}" for tool in self._tools)
+        about = f"The tools:\n{tools}" if tools else "There are no tools."
+        return self._task.brief(replace(PLANNER, instructions=f"{PLANNER.instructions}\n\n{about}"))
+
+    def _known(self) -> str:
+        return f"\n\nPassages of the project's documents:\n{self._sources}" if self._sources else ""
+
+    def _check(self, plan: Plan) -> None:
+        check(plan, [tool.name for tool in self._tools])
+
+    async def _validate(self) -> AsyncGenerator[Event, None]:
+        yield self._steps.begin("validation", "Checking the plan")
+        self._planned = in_order(self._plan.steps) if self._plan else []
+        count = counted(self._planned, "step")
+        self.outcome = f"The plan can be followed: {count}" if self._planned else "There is no plan: answering without"
+
+    async def _execute(self) -> AsyncGenerator[Event, None]:
+        yield self._steps.begin("execution", "Following the plan" if self._planned else "Nothing to carry out")
+        for number, step in enumerate(self._planned):
+            place = f"Step {number + 1} of {len(self._planned)}"
+            yield self._steps.begin("execution", f"{place}: {step.purpose}", part=number / len(self._planned))
+            async with aclosing(self._follow(step)) as events:
                 async for event in events:
                     yield event
                     if isinstance(event, AgentComplete):
-                        results[step.id] = event.content
-            if number < len(planned):
-                yield steps.begin("execution", f"{place} is done", part=number / len(planned))
+                        self._results[step.id] = event.content
+        self.outcome, self.details = "Followed the plan", counted(self._planned, "step")
 
-        yield steps.end("memory", "Gathering what was found", details=counted(planned))
-        yield steps.end("completion", "Thinking about the answer")
-        async with aclosing(self._answer(task, planned, results)) as events:
-            writing = False
+    def _follow(self, step: PlanStep) -> AsyncGenerator[Event, None]:
+        before = "".join(f"\n\nResult of {name}:\n{self._results[name]}" for name in step.after)
+        using = f"\n\nUse the tool {step.tool}." if step.tool else ""
+        content = f"The step: {step.purpose}{using}{before}{self._known()}\n\nThe request:\n{self._task.question}"
+        worker = self._task.brief(WORKER, *(self._task.context.offered if step.tool else ()))
+        return worker.respond(
+            self._task.model,
+            [Message(role="user", content=content)],
+            turn=next(self._task.turns),
+            task=step.purpose,
+            lane="support",
+        )
+
+    async def _remember(self) -> AsyncGenerator[Event, None]:
+        yield self._steps.begin("memory", "Thinking about what to remember")
+        self.outcome = "Nothing new to remember"
+        if self._task.context.memory is None or not self._results:
+            return
+        keeping, turn = Decision(Keeping, kept), next(self._task.turns)
+        content = f"The request:\n{self._task.question}\n\nThe results:{self._found()}"
+        decision = keeping.by(
+            self._task.brief(ARCHIVIST), self._task.model, [Message(role="user", content=content)], turn=turn
+        )
+        async with aclosing(decision) as events:
+            async for event in events:
+                if isinstance(event, AgentComplete) and keeping.value:
+                    for memory in new(keeping.value.memories, self._task.context.memories):
+                        await self._task.context.memory.keep(memory)
+                        yield Interaction(agent=ARCHIVIST.name, turn=turn, kind="memory", content=memory)
+                        self.outcome = "Remembered something for later"
+                yield event
+
+    async def _answer(self) -> AsyncGenerator[Event, None]:
+        yield self._steps.begin("completion", "Thinking about the answer")
+        writer = self._task.brief(WRITER)
+        sources = "" if self._results else self._known()
+        writer = replace(writer, instructions=f"{writer.instructions}{self._found()}{sources}")
+        writing = False
+        turn = writer.respond(self._task.model, self._task.messages, turn=next(self._task.turns))
+        async with aclosing(turn) as events:
             async for event in events:
                 if not writing and isinstance(event, AgentChunk):
                     writing = True
-                    yield steps.begin("completion", "Writing the answer")
+                    yield self._steps.begin("completion", "Writing the answer")
                 yield event
-        yield steps.end("completion", "Done")
+        self.outcome = "Done"
 
-    def _follow(self, task: Task, step: PlanStep, results: dict[str, str]) -> AsyncGenerator[Event, None]:
-        before = "".join(f"\n\nResult of {name}:\n{results[name]}" for name in step.after)
-        asked = Message(role="user", content=f"The step: {step.purpose}{before}\n\nThe request:\n{task.question}")
-        return WORKER.respond(task.model, [asked], turn=next(task.turns), task=step.purpose, lane="support")
-
-    def _answer(self, task: Task, planned: Sequence[PlanStep], results: dict[str, str]) -> AsyncGenerator[Event, None]:
-        found = "".join(f"\n\n## {step.purpose}\n\n{results[step.id]}" for step in planned)
-        writer = Agent(WRITER.name, WRITER.role, WRITER.instructions + found)
-        return writer.respond(task.model, task.messages, turn=next(task.turns))
+    def _found(self) -> str:
+        return "".join(f"\n\n## {step.purpose}\n\n{self._results[step.id]}" for step in self._planned)
 
 
-def check(plan: Plan) -> None:
-    """Raises Unfit for a plan that cannot be followed."""
+def check(plan: Plan, tools: Sequence[str] = ()) -> None:
+    """Raises Unfit for a plan that cannot be followed with these tools."""
     ids = [step.id for step in plan.steps]
     if not plan.steps:
         raise Unfit("it has no steps")
@@ -142,6 +256,8 @@ def check(plan: Plan) -> None:
     for step in plan.steps:
         if not step.purpose.strip():
             raise Unfit(f"the step {step.id!r} has no purpose")
+        if step.tool and step.tool not in tools:
+            raise Unfit(f"the step {step.id!r} needs the tool {step.tool!r}; there are: {', '.join(tools) or 'none'}")
         if unknown := set(step.after) - set(ids):
             raise Unfit(f"the step {step.id!r} builds on {min(unknown)!r}, which is no step")
     try:
@@ -156,13 +272,25 @@ def in_order(steps: Sequence[PlanStep]) -> list[PlanStep]:
     return [known[name] for name in TopologicalSorter({step.id: step.after for step in steps}).static_order()]
 
 
+def new(memories: Sequence[str], known: Sequence[str]) -> list[str]:
+    told = {" ".join(memory.split()) for memory in memories[:MOST_MEMORIES]}
+    return sorted(told - {" ".join(memory.split()) for memory in known} - {""})
+
+
 def goal_of(intent: Intent) -> str:
     return intent.goal + "".join(f"\n- {criterion}" for criterion in intent.criteria)
 
 
 def plan_of(plan: Plan) -> str:
-    return "\n".join(f"{number}. {step.purpose}" for number, step in enumerate(in_order(plan.steps), 1))
+    return "\n".join(
+        f"{number}. {step.purpose}" + (f" (`{step.tool}`)" if step.tool else "")
+        for number, step in enumerate(in_order(plan.steps), 1)
+    )
 
 
-def counted(steps: Sequence[PlanStep]) -> str:
-    return f"{len(steps)} step{'' if len(steps) == 1 else 's'}"
+def kept(keeping: Keeping) -> str:
+    return "\n".join(f"- {memory}" for memory in keeping.memories) or "Nothing that later work would need."
+
+
+def counted(things: Sequence[object], one: str, many: str = "") -> str:
+    return f"{len(things)} {one if len(things) == 1 else many or one + 's'}"

@@ -29,15 +29,15 @@ class Task(Struct, frozen=True):
     def question(self) -> str:
         return self.messages[-1].content if self.messages else ""
 
-    def brief(self, agent: Agent, kits: Sequence[str] = ()) -> Agent:
-        """The agent as it works in this project: it knows what holds there, and has these of its tools."""
+    def brief(self, agent: Agent, *kits: str) -> Agent:
+        """The agent as it works in this project: it knows what holds there, and has its own kits and these."""
         known = [agent.instructions]
         if self.context.instructions.strip():
             known.append(f"What holds for all work in this project:\n{self.context.instructions.strip()}")
         if self.context.memories:
             memories = "\n".join(f"- {memory}" for memory in self.context.memories)
             known.append(f"What is known from earlier work in this project:\n{memories}")
-        tools = [*agent.tools, *kit(self.context, agent.name, kits)]
+        tools = [*agent.tools, *kit(self.context, agent.name, {*agent.kits, *kits})]
         return replace(agent, instructions="\n\n".join(known), tools=tools)
 
 

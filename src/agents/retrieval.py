@@ -1,0 +1,51 @@
+"""The retrieval agent: looks in the project's documents for what others need. No model is asked for that."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Sequence
+from itertools import zip_longest
+
+from msgspec.structs import replace
+
+from .context import Knowledge, Passage
+from .events import AgentComplete, AgentStart, Event
+from .kits import cited, found
+from .team import Task
+
+NAME = "Librarian"
+MOST_PASSAGES = 8
+
+
+class Retrieval:
+    """One turn of it. `passages` is what was found, the best of each query first."""
+
+    def __init__(self, knowledge: Knowledge) -> None:
+        self._knowledge = knowledge
+        self.passages: Sequence[Passage] = ()
+
+    async def by(self, queries: Sequence[str], task: Task, parent: int | None = None) -> AsyncGenerator[Event, None]:
+        turn, began = next(task.turns), time.monotonic()
+        yield AgentStart(
+            agent=NAME, turn=turn, role="looks in the documents", task=", ".join(queries), lane="support", parent=parent
+        )
+        results = await asyncio.gather(*(self._knowledge.search(query) for query in queries))
+        for query, passages in zip(queries, results, strict=True):
+            yield replace(found(query, passages), agent=NAME, turn=turn)
+        ranked = (passage for rank in zip_longest(*results) for passage in rank if passage)
+        self.passages = list({passage.id: passage for passage in ranked}.values())[:MOST_PASSAGES]
+        yield AgentComplete(
+            agent=NAME,
+            turn=turn,
+            content="\n".join(map(line, self.passages)) or "No passage fits.",
+            duration_ms=round((time.monotonic() - began) * 1000),
+            finish_reason="stop",
+        )
+
+    @property
+    def notes(self) -> str:
+        """What an agent is told of it; empty when nothing was found."""
+        return "\n\n".join(map(cited, self.passages))
+
+
+def line(passage: Passage) -> str:
+    return f"- [{passage.document}]({passage.address})" + (f" › {passage.heading}" if passage.heading else "")
