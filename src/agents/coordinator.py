@@ -29,8 +29,8 @@ COORDINATOR = Agent(
     ),
 )
 ABOUT_DOCUMENTS = (
-    "The project has documents. Unless the message is small talk, name in `searches` one to three queries of a few words "
-    "each whose passages would help to answer."
+    "The project has documents. Unless the message is small talk, name in `searches` one to three queries of a few "
+    "words each whose passages would help to answer."
 )
 SUPPORTERS = (
     Agent(

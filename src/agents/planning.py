@@ -34,7 +34,7 @@ PLANNER = Agent(
     instructions=(
         f"You plan how to meet a request, in 2 to {MOST_STEPS} steps; in one, if there is nothing to it. Each has a "
         "short id, a purpose that can be understood without the other steps, the ids of the steps it builds on, and "
-        "the name of the tool that it needs, or none. Writing the answer is not a step: that comes by itself at the end."
+        "the name of the tool that it needs, or none. Writing the answer is not a step: that comes by itself."
     ),
 )
 WORKER = Agent(
@@ -47,8 +47,8 @@ ARCHIVIST = Agent(
     role="keeps what is worth knowing later",
     instructions=(
         "You decide what of this work is worth knowing in later work on the same project: what the person prefers, "
-        f"what was decided, what was found out with effort. Sentences that stand by themselves, {MOST_MEMORIES} at most, "
-        "and usually none. Nothing that is known already."
+        f"what was decided, what was found out with effort. Sentences that stand by themselves, {MOST_MEMORIES} at "
+        "most and usually none. Nothing that is known already."
     ),
 )
 WRITER = Agent(

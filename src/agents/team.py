@@ -65,3 +65,7 @@ class Steps:
     def end(self, step: str, message: str, details: str = "") -> Progress:
         self._done = min(self._done + 1, self.total)
         return self.begin(step, message, details)
+
+    def finish_after_this(self) -> None:
+        """Fewer pieces were needed than there might have been: one is left."""
+        self.total = self._done + 1
