@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from advanced_alchemy.extensions.litestar import SQLAlchemyPlugin
 from litestar import Litestar
@@ -20,6 +21,7 @@ from litestar.types import Message, Scope
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from . import __version__
+from .agents.context import Context
 from .agents.model import connect
 from .agents.teams import registry
 from .controllers import api, pages
@@ -32,6 +34,7 @@ from .rendering.templates import environment
 from .runs.housekeeping import housekeeping
 from .runs.journal import Journal
 from .runs.runner import Runner
+from .runs.teams import Teams
 from .settings import Settings
 from .vendor import ensure_vendor
 
@@ -64,7 +67,8 @@ def create_app(settings: Settings | None = None) -> Litestar:
         runner = Runner(
             journal,
             sessions,
-            registry(),
+            Teams(registry(), sessions),
+            NoContexts(),
             model,
             limit=settings.run_limit,
             message_limit=settings.message_limit,
@@ -120,6 +124,12 @@ def create_app(settings: Settings | None = None) -> Litestar:
         request_max_body_size=max(10 * settings.message_limit, 1_000_000),
         logging_config=None,
     )
+
+
+class NoContexts:
+    @asynccontextmanager
+    async def open(self, project_id: UUID, run_id: UUID) -> AsyncGenerator[Context, None]:
+        yield Context()
 
 
 def provide_runner(state: State) -> Runner:

@@ -12,21 +12,23 @@ from litestar.params import FromPath, FromQuery, JSONBody, Parameter
 from litestar.response import Stream
 from litestar.status_codes import HTTP_200_OK, HTTP_202_ACCEPTED, HTTP_204_NO_CONTENT
 from msgspec import Meta, Struct, field
+from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
 from ..agents.events import CodeChange, Complete, Error, FinalMessage, Interaction, Usage, encode, type_of
 from ..agents.teams import DEFAULT
 from ..errors import Invalid, RunFailed, StorageUnavailable
 from ..persistence import tables
-from ..persistence.repositories import Conversations, Events, Messages, Runs
+from ..persistence.repositories import Conversations, Events, Messages, Projects, Runs
 from ..persistence.statements import ADD_CONVERSATION
+from ..persistence.tables import DEFAULT_PROJECT
 from ..rendering import sse
 from ..runs.history import view_of, views_of
 from ..runs.journal import Journal, Recorded, now
 from ..runs.runner import Runner, Started, conversation_row
 from ..runs.view import RunView
 from .body import line, words
-from .finding import cursor_of, found, found_run, missing_conversation
+from .finding import cursor_of, found, found_project, found_run, missing_conversation
 
 Title = Annotated[str, Meta(max_length=200)]
 
@@ -34,6 +36,7 @@ Title = Annotated[str, Meta(max_length=200)]
 class NewConversation(Struct):
     title: Title = ""
     team: str = DEFAULT
+    project_id: UUID = DEFAULT_PROJECT
 
 
 class Rename(Struct):
@@ -47,6 +50,7 @@ class NewMessage(Struct):
 
 class Conversation(Struct):
     id: UUID
+    project_id: UUID
     title: str
     team: str
     created_at: datetime
@@ -54,7 +58,7 @@ class Conversation(Struct):
 
     @classmethod
     def of(cls, row: tables.Conversation) -> "Conversation":
-        return cls(row.id, row.title, row.team, row.created_at, row.active_at)
+        return cls(row.id, row.project_id, row.title, row.team, row.created_at, row.active_at)
 
 
 class Message(Struct):
@@ -93,6 +97,7 @@ class Message(Struct):
 
 class ConversationWithMessages(Struct):
     id: UUID
+    project_id: UUID
     title: str
     team: str
     created_at: datetime
@@ -142,14 +147,16 @@ class ConversationsApi(Controller):
         self,
         data: JSONBody[NewConversation],
         runner: NamedDependency[Runner],
+        db_session: NamedDependency[AsyncSession],
     ) -> Conversation:
         """Makes an empty conversation."""
-        if data.team not in runner.teams:
-            raise Invalid(f"There is no team {data.team!r}.", field="team")
+        await runner.teams.find(data.team)
+        await found_project(Projects(session=db_session), data.project_id)
         at = now()
         title = line(data.title, 200, "title") if data.title.strip() else ""
-        made = Conversation(uuid7(), title, data.team, at, at)
-        await runner.journal.save({ADD_CONVERSATION: [conversation_row(made.id, title, data.team, at)]})
+        made = Conversation(uuid7(), data.project_id, title, data.team, at, at)
+        row = conversation_row(made.id, title, data.team, at, data.project_id)
+        await runner.journal.save({ADD_CONVERSATION: [row]})
         return made
 
     @get()
@@ -180,6 +187,7 @@ class ConversationsApi(Controller):
         views = await views_of(rows, runs, events, journal)
         return ConversationWithMessages(
             row.id,
+            row.project_id,
             row.title,
             row.team,
             row.created_at,

@@ -15,10 +15,11 @@ from markupsafe import Markup
 from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ..agents.team import Team
 from ..agents.teams import DEFAULT
 from ..errors import StorageUnavailable
-from ..persistence.repositories import Conversations, Events, Messages, Runs
-from ..persistence.tables import Conversation, Message
+from ..persistence.repositories import Conversations, Events, Messages, Projects, Runs
+from ..persistence.tables import DEFAULT_PROJECT, Conversation, Message, Project
 from ..rendering.fragments import partial
 from ..rendering.growing import Growing
 from ..rendering.templates import to_html
@@ -37,7 +38,7 @@ from .answers import (
     shown_conversation,
 )
 from .body import line
-from .finding import found, missing_conversation
+from .finding import found, missing_conversation, missing_project
 
 LISTED = 50  # conversations in the list
 SHOWN = 50  # messages on a page
@@ -52,19 +53,33 @@ class Shelf(Struct):
 
     listed: Sequence[Conversation]
     older: str | None
-    teams: list[Any]
+    teams: Sequence[Team]
+    projects: Sequence[Project]
+    project: Project
     model: str
 
     @classmethod
-    async def of(cls, conversations: Conversations, runner: Runner, before: datetime | None = None) -> "Shelf":
-        found = await conversations.newest(LISTED + 1, before)
+    async def of(
+        cls,
+        conversations: Conversations,
+        runner: Runner,
+        project_id: UUID = DEFAULT_PROJECT,
+        before: datetime | None = None,
+    ) -> "Shelf":
+        """Raises NotFound when there is no such project."""
+        projects = await Projects(session=conversations.session).by_name()
+        project = next((project for project in projects if project.id == project_id), None)
+        if project is None:
+            raise missing_project()
+        found = await conversations.newest(LISTED + 1, before, project_id)
         older = found[LISTED - 1].active_at.isoformat() if len(found) > LISTED else None
-        return cls(found[:LISTED], older, list(runner.teams.values()), runner.model.name)
+        return cls(found[:LISTED], older, await runner.teams.all(), projects, project, runner.model.name)
 
     @classmethod
     def bare(cls, runner: Runner) -> "Shelf":
         """For a page that has to do without the database."""
-        return cls([], None, list(runner.teams.values()), runner.model.name)
+        project = Project(id=DEFAULT_PROJECT, name="Default project", team=DEFAULT)
+        return cls([], None, list(runner.teams.known.values()), [], project, runner.model.name)
 
 
 def page(shelf: Shelf, current: Conversation | None = None, exchanges: Sequence[Exchange] = (), **context: Any) -> str:
@@ -76,7 +91,9 @@ def page(shelf: Shelf, current: Conversation | None = None, exchanges: Sequence[
         "listed": shelf.listed,
         "older": shelf.older,
         "teams": shelf.teams,
-        "chosen": current.team if current else DEFAULT,
+        "projects": shelf.projects,
+        "project": shelf.project,
+        "chosen": current.team if current else shelf.project.team,
         "model": shelf.model,
         "demo": shelf.model == "demo",
         "earlier": None,
@@ -105,8 +122,9 @@ class ConversationPages(Controller):
         draft: Annotated[str, Parameter(max_length=2000)] = "",
         deleted: FromQuery[UUID | None] = None,
         older: FromQuery[datetime | None] = None,
+        project: FromQuery[UUID] = DEFAULT_PROJECT,
     ) -> Response[str]:
-        shelf = await Shelf.of(conversations, runner, older)
+        shelf = await Shelf.of(conversations, runner, project, older)
         gone = await conversations.get_one_or_none(id=deleted) if deleted else None
         if gone and gone.deleted_at is None:
             gone = None
@@ -132,7 +150,7 @@ class ConversationPages(Controller):
         rows = rows[-SHOWN:]
         views = await views_of(rows, runs, events, runner.journal)
         exchanges = [(row, views.get(row.id)) for row in rows]
-        shelf = await Shelf.of(conversations, runner)
+        shelf = await Shelf.of(conversations, runner, current.project_id)
         await db_session.close()
         running = next((run for run in views.values() if run.running), None)
         context = {"earlier": earlier, "later": before is not None}
@@ -201,7 +219,7 @@ class ConversationPages(Controller):
         await conversations.session.commit()
         if run := await runs.running_in(deleted.id):
             runner.cancel(run.id)
-        elsewhere = f"/?deleted={deleted.id}"
+        elsewhere = f"/?deleted={deleted.id}&project={deleted.project_id}"
         if not is_scripted(request):
             return see(elsewhere)
         if shown_conversation(request) == deleted.id:
@@ -224,9 +242,10 @@ class ConversationPages(Controller):
         await conversations.session.commit()
         if not is_scripted(request):
             return see(f"/c/{conversation_id}")
-        shelf = await Shelf.of(conversations, runner)
+        restored = await found(conversations, conversation_id)
+        shelf = await Shelf.of(conversations, runner, restored.project_id)
         current = next((row for row in shelf.listed if row.id == shown_conversation(request)), None)
-        known = {"listed": shelf.listed, "older": shelf.older, "current": current}
+        known = {"listed": shelf.listed, "older": shelf.older, "current": current, "project": shelf.project}
         entries = to_html("conversations/_entries.html", **known)
         return partials(partial("#conversations", "innerHTML", entries), partial("#undo", "innerHTML", ""))
 

@@ -6,8 +6,8 @@ from uuid import UUID
 from litestar import Request
 
 from ..errors import Invalid, NotFound
-from ..persistence.repositories import Conversations, Runs
-from ..persistence.tables import Conversation, Run
+from ..persistence.repositories import Conversations, Projects, Runs
+from ..persistence.tables import Conversation, Project, Run
 
 
 async def found(conversations: Conversations, id: UUID) -> Conversation:
@@ -27,6 +27,16 @@ async def found_run(runs: Runs, id: UUID) -> Run:
 
 def missing_conversation() -> NotFound:
     return NotFound("There is no such conversation; it may have been deleted.")
+
+
+def missing_project() -> NotFound:
+    return NotFound("There is no such project; it may have been deleted.")
+
+
+async def found_project(projects: Projects, id: UUID) -> Project:
+    if row := await projects.find(id):
+        return row
+    raise missing_project()
 
 
 def cursor_of(request: Request[Any, Any, Any], after: int) -> int:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ..agents.teams import DEFAULT
 from ..errors import Invalid, RiverrunError, StorageUnavailable
 from ..persistence.repositories import Conversations, Events, Messages, Runs
-from ..persistence.tables import Conversation
+from ..persistence.tables import DEFAULT_PROJECT, Conversation
 from ..rendering.fragments import partial
 from ..rendering.templates import to_html
 from ..runs.history import views_of
@@ -26,11 +26,12 @@ from .conversations import SHOWN, Shelf, document_title, heading, page
 
 
 class Said(Struct):
-    """The composer's fields. `conversation` is empty for a new one; `stream` is absent when switched off."""
+    """The composer's fields. `conversation` is empty for a new one of `project`; `stream` is absent when it is off."""
 
     content: str = ""
     team: str = DEFAULT
     conversation: str = ""
+    project: str = ""
     stream: str = ""
 
 
@@ -49,16 +50,17 @@ class MessagePages(Controller):
         runner: NamedDependency[Runner],
     ) -> Response[Any]:
         conversation_id = id_of(data.conversation)
+        project_id = id_of(data.project, "project") or DEFAULT_PROJECT
         try:
             content = words(data.content, runner.message_limit)
-            started = await runner.start(content, data.team, conversation_id)
+            started = await runner.start(content, data.team, conversation_id, project_id)
         except RiverrunError as error:
             if is_scripted(request):
                 raise
             composer = {"draft": data.content, "problem": error.message, "streaming": bool(data.stream)}
             try:
-                shelf = await Shelf.of(conversations, runner)
                 current = await conversations.find(conversation_id) if conversation_id else None
+                shelf = await Shelf.of(conversations, runner, current.project_id if current else project_id)
                 rows = await messages.of_conversation(current.id, limit=SHOWN) if current else []
                 views = await views_of(rows, runs, events, runner.journal)
             except (SQLAlchemyError, OSError, StorageUnavailable):
@@ -73,12 +75,14 @@ class MessagePages(Controller):
         if not is_scripted(request):
             live = "?live=1" if run.running else ""
             return see(f"/c/{started.conversation_id}{live}#message-{started.user_message_id}")
-        return exchange(started, content, run, data.team, is_new=conversation_id is None)
+        return exchange(started, content, run, data.team, project_id, is_new=conversation_id is None)
 
 
-def exchange(started: Started, content: str, run: RunView, team: str, is_new: bool) -> Response[str]:
+def exchange(started: Started, content: str, run: RunView, team: str, project_id: UUID, is_new: bool) -> Response[str]:
     """What was said and its reply come into the page, and the conversation to the top of the list."""
-    current = Conversation(id=started.conversation_id, title=started.title, team=team, active_at=now())
+    current = Conversation(
+        id=started.conversation_id, project_id=project_id, title=started.title, team=team, active_at=now()
+    )
     said = to_html("messages/_user.html", message={"id": started.user_message_id, "content": content})
     reply = to_html("messages/_assistant.html", run=run)
     said_and_answered = partial("#messages", "beforeend", said + reply)
@@ -109,8 +113,8 @@ async def ended(journal: Journal, started: Started) -> RunView:
     return view
 
 
-def id_of(value: str) -> UUID | None:
+def id_of(value: str, field: str = "conversation") -> UUID | None:
     try:
         return UUID(value) if value else None
     except ValueError:
-        raise Invalid("This is not a conversation's id.", field="conversation") from None
+        raise Invalid(f"This is not a {field}'s id.", field=field) from None

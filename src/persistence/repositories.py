@@ -2,24 +2,51 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
-from sqlalchemy import Row, bindparam, delete, func, select, update
+from sqlalchemy import ColumnElement, Row, ScalarSelect, bindparam, delete, func, select, update
 
 from .statements import CONVERSATION, MESSAGE
-from .tables import Conversation, EventRow, Message, Run
+from .tables import (
+    DEFAULT_PROJECT,
+    Conversation,
+    Document,
+    EventRow,
+    Memory,
+    Message,
+    OwnAgent,
+    OwnTeam,
+    Project,
+    Run,
+    ToolServer,
+)
 
 LAST_ID = UUID(int=2**128 - 1)
 
+
+def count_in(entity: type[Memory | Document | ToolServer], *which: ColumnElement[bool]) -> ScalarSelect[int]:
+    """How many of these a project has, within a query for it."""
+    return select(func.count()).where(entity.project_id == Project.id, *which).correlate(Project).scalar_subquery()
+
+
 # Made once: every start of a run asks this, and to put it together costs as much as to execute it.
 WITH_MESSAGES = (
-    select(CONVERSATION.c.title, CONVERSATION.c.team, MESSAGE.c.role, MESSAGE.c.content)
+    select(CONVERSATION.c.title, CONVERSATION.c.team, CONVERSATION.c.project_id, MESSAGE.c.role, MESSAGE.c.content)
     .outerjoin(MESSAGE, (MESSAGE.c.conversation_id == CONVERSATION.c.id) & (MESSAGE.c.id <= bindparam("until")))
     .where(CONVERSATION.c.id == bindparam("id"), CONVERSATION.c.deleted_at.is_(None))
     .order_by(MESSAGE.c.id.desc())
     .limit(bindparam("newest"))
 )
+
+# So is this: every run asks it.
+GIVEN = select(
+    Project.instructions,
+    count_in(Memory),
+    count_in(Document, Document.status == "ready"),
+    count_in(ToolServer),
+).where(Project.id == bindparam("id"), Project.deleted_at.is_(None))
 
 
 def in_utc(moment: datetime) -> datetime:
@@ -32,16 +59,20 @@ class Conversations(SQLAlchemyAsyncRepository[Conversation]):
     async def find(self, id: UUID) -> Conversation | None:
         return await self.get_one_or_none(Conversation.id == id, Conversation.deleted_at.is_(None))
 
-    async def with_messages(self, id: UUID, limit: int, until: UUID | None = None) -> list[Row[str, str, str, str]]:
-        """Title, team, and a message's role and content, for each of the newest messages, oldest first.
+    async def with_messages(self, id: UUID, limit: int, until: UUID | None = None) -> list[Row[Any]]:
+        """Title, team, project, and a message's role and content, for each of the newest messages, oldest first.
 
         One row without a message (both None) for an empty conversation; no row when there is no such conversation.
         """
         values = {"id": id, "until": until or LAST_ID, "newest": limit}
         return list(reversed((await self.session.execute(WITH_MESSAGES, values)).all()))
 
-    async def newest(self, limit: int, before: datetime | None = None) -> Sequence[Conversation]:
+    async def newest(
+        self, limit: int, before: datetime | None = None, project: UUID | None = None
+    ) -> Sequence[Conversation]:
         query = select(Conversation).where(Conversation.deleted_at.is_(None))
+        if project is not None:
+            query = query.where(Conversation.project_id == project)
         if before is not None:
             query = query.where(Conversation.active_at < in_utc(before))
         return (await self.session.scalars(query.order_by(Conversation.active_at.desc()).limit(limit))).all()
@@ -66,6 +97,65 @@ class Conversations(SQLAlchemyAsyncRepository[Conversation]):
             update(Conversation).where(Conversation.id == id, state).values(**values).returning(Conversation.id)  # type: ignore[arg-type]
         )
         return result.first() is not None
+
+
+class Given(NamedTuple):
+    """What a run is told of its project, in one answer: further questions are asked only where there is something."""
+
+    instructions: str
+    memories: int
+    documents: int
+    servers: int
+
+
+class Projects(SQLAlchemyAsyncRepository[Project]):
+    model_type = Project
+
+    async def find(self, id: UUID) -> Project | None:
+        return await self.get_one_or_none(Project.id == id, Project.deleted_at.is_(None))
+
+    async def by_name(self) -> Sequence[Project]:
+        """The first one is the default project."""
+        query = select(Project).where(Project.deleted_at.is_(None))
+        return (await self.session.scalars(query.order_by(Project.id != DEFAULT_PROJECT, Project.name))).all()
+
+    async def given(self, id: UUID) -> Given | None:
+        row = (await self.session.execute(GIVEN, {"id": id})).one_or_none()
+        return Given(*row) if row else None
+
+
+class Memories(SQLAlchemyAsyncRepository[Memory]):
+    model_type = Memory
+
+    async def of_project(self, project_id: UUID, limit: int) -> Sequence[Memory]:
+        """The newest, the newest first."""
+        query = select(Memory).where(Memory.project_id == project_id)
+        return (await self.session.scalars(query.order_by(Memory.id.desc()).limit(limit))).all()
+
+
+class ToolServers(SQLAlchemyAsyncRepository[ToolServer]):
+    model_type = ToolServer
+
+    async def of_project(self, project_id: UUID) -> Sequence[ToolServer]:
+        query = select(ToolServer).where(ToolServer.project_id == project_id)
+        return (await self.session.scalars(query.order_by(ToolServer.name))).all()
+
+
+class OwnAgents(SQLAlchemyAsyncRepository[OwnAgent]):
+    model_type = OwnAgent
+
+    async def by_name(self) -> Sequence[OwnAgent]:
+        return (await self.session.scalars(select(OwnAgent).order_by(OwnAgent.name))).all()
+
+    async def by_id(self) -> dict[str, OwnAgent]:
+        return {str(agent.id): agent for agent in await self.by_name()}
+
+
+class OwnTeams(SQLAlchemyAsyncRepository[OwnTeam]):
+    model_type = OwnTeam
+
+    async def by_title(self) -> Sequence[OwnTeam]:
+        return (await self.session.scalars(select(OwnTeam).order_by(OwnTeam.title))).all()
 
 
 class Messages(SQLAlchemyAsyncRepository[Message]):
@@ -137,6 +227,16 @@ class Events(SQLAlchemyAsyncRepository[EventRow]):
             .having(func.count() > 1)
         )
         return (await self.session.scalars(loose.distinct().limit(limit))).all()
+
+    async def courses(self, team: str, limit: int) -> list[tuple[Sequence[str], datetime, datetime]]:
+        """Progress, beginning and end of a team's latest complete runs, the earliest first."""
+        latest = select(Run).where(Run.team == team, Run.status == "complete", Run.ended_at.is_not(None))
+        runs = (await self.session.scalars(latest.order_by(Run.id.desc()).limit(limit))).all()
+        told: dict[UUID, list[str]] = {run.id: [] for run in reversed(runs)}
+        query = select(EventRow.run_id, EventRow.payload).where(EventRow.run_id.in_(told), EventRow.type == "progress")
+        for row in await self.session.execute(query.order_by(EventRow.run_id, EventRow.seq)):
+            told[row.run_id].append(row.payload)
+        return [(told[run.id], run.created_at, run.ended_at) for run in reversed(runs) if run.ended_at]
 
     async def history(self, run_ids: Sequence[UUID]) -> dict[UUID, list[str]]:
         """Payloads of everything but the chunks: what finished messages show, without reading their text twice."""

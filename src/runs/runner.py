@@ -2,21 +2,33 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
+from msgspec.structs import replace
 from sqlalchemy import Executable
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from uuid_utils.compat import uuid7
 
-from ..agents.events import AgentComplete, Complete, Error, Event, FinalMessage, Start
+from ..agents.context import Context
+from ..agents.events import (
+    AgentComplete,
+    AgentStart,
+    Complete,
+    Error,
+    Event,
+    FinalMessage,
+    Interaction,
+    Progress,
+    Start,
+)
 from ..agents.model import Message, Model, ModelError
 from ..agents.team import Task, Team
 from ..agents.teams import DEFAULT
-from ..errors import Busy, Invalid, NotFound, StorageUnavailable, TooManyRuns
+from ..errors import Busy, NotFound, StorageUnavailable, TooManyRuns
 from ..persistence import tables
 from ..persistence.repositories import Conversations, Runs
 from ..persistence.statements import (
@@ -31,6 +43,8 @@ from ..persistence.statements import (
 )
 from .history import view_of
 from .journal import Journal, Sessions, now
+from .pace import Paces, Watched
+from .teams import Teams
 from .view import RunView, Status
 
 log = logging.getLogger(__name__)
@@ -62,17 +76,25 @@ class Started(NamedTuple):
     title: str
 
 
+class Contexts(Protocol):
+    """Where a run gets what its project gives it; whatever is opened for that is closed when it is left."""
+
+    def open(self, project_id: UUID, run_id: UUID) -> AbstractAsyncContextManager[Context]: ...
+
+
 class Known(NamedTuple):
     title: str
     team: str
+    project_id: UUID
     history: list[Message]
 
 
 class Work:
     """A run under way: its task, and whether it was told to end."""
 
-    def __init__(self, started: Started, created_at: datetime) -> None:
+    def __init__(self, started: Started, project_id: UUID, created_at: datetime) -> None:
         self.started = started
+        self.project_id = project_id
         self.created_at = created_at
         self.view = RunView(started.run_id, started.message_id)
         self.task: asyncio.Task[None] | None = None
@@ -95,7 +117,8 @@ class Runner:
         self,
         journal: Journal,
         sessions: Sessions,
-        teams: Mapping[str, Team],
+        teams: Teams,
+        contexts: Contexts,
         model: Model,
         *,
         limit: int,
@@ -107,6 +130,8 @@ class Runner:
         self.model = model
         self.message_limit = message_limit
         self._sessions = sessions
+        self._contexts = contexts
+        self._paces = Paces(sessions)
         self._limit = limit
         self._grace = grace
         self._works: dict[UUID, Work] = {}
@@ -127,27 +152,34 @@ class Runner:
 
     # Starting
 
-    async def start(self, content: str, team: str | None = None, conversation_id: UUID | None = None) -> Started:
-        """A person's message, the reply's place and a run, saved at once. No conversation: a new one.
+    async def start(
+        self,
+        content: str,
+        team: str | None = None,
+        conversation_id: UUID | None = None,
+        project_id: UUID = tables.DEFAULT_PROJECT,
+    ) -> Started:
+        """A person's message, the reply's place and a run, saved at once. No conversation: a new one of the project.
 
         One read and one write, for starts come in crowds. Raises NotFound, Busy, TooManyRuns, Invalid or
         StorageUnavailable.
         """
         at = now()
         if conversation_id is None:
-            title, chosen, history = title_of(content), self._team(team or DEFAULT), []
+            title, chosen, history = title_of(content), await self.teams.find(team or DEFAULT), []
             conversation_id = uuid7()
-            conversation = conversation_row(conversation_id, title, chosen.name, at)
+            conversation = conversation_row(conversation_id, title, chosen.name, at, project_id)
             rows: dict[Executable, list[Row]] = {ADD_CONVERSATION: [conversation]}
         else:
             known = await self._read(conversation_id)
-            title, chosen, history = known.title or title_of(content), self._team(team or known.team), known.history
+            title, history, project_id = known.title or title_of(content), known.history, known.project_id
+            chosen = await self.teams.find(team or known.team)
             touched = {"conversation": conversation_id, "new_title": title, "new_team": chosen.name, "now": at}
             rows = {TOUCH_CONVERSATION: [touched]}
         started = Started(uuid7(), conversation_id, uuid7(), uuid7(), title)
         rows[ADD_MESSAGE] = [message_row(started.user_message_id, conversation_id, "user", content, at)]
         task = Task(messages=in_turns([*history, Message(role="user", content=content)]), model=self.model)
-        await self._start(started, rows, chosen, task, at)
+        await self._start(started, project_id, rows, chosen, task, at)
         return started
 
     async def retry(self, run: tables.Run) -> Started:
@@ -157,7 +189,8 @@ class Runner:
         known = await self._read(run.conversation_id, until=run.user_message_id)
         started = Started(uuid7(), run.conversation_id, run.user_message_id, uuid7(), known.title)
         task = Task(messages=in_turns(known.history), model=self.model)
-        await self._start(started, {ADD_MESSAGE: []}, self._team(run.team), task, now())
+        team = await self.teams.find(run.team)
+        await self._start(started, known.project_id, {ADD_MESSAGE: []}, team, task, now())
         return started
 
     async def _read(self, conversation_id: UUID, until: UUID | None = None) -> "Known":
@@ -171,11 +204,12 @@ class Runner:
             for role, content in ((row.role, row.content) for row in rows)
             if content
         ]
-        return Known(rows[0].title, rows[0].team, history)
+        return Known(rows[0].title, rows[0].team, rows[0].project_id, history)
 
     async def _start(
         self,
         started: Started,
+        project_id: UUID,
         rows: dict[Executable, list[Row]],
         team: Team,
         task: Task,
@@ -186,7 +220,7 @@ class Runner:
         if len(self._works) >= self._limit:
             raise TooManyRuns("The server is working on as many runs as it may. Try again in a moment.")
         self.journal.check()
-        work = Work(started, at)
+        work = Work(started, project_id, at)
         self._works[started.run_id] = work
         self._conversations[started.conversation_id] = started.run_id
         rows[ADD_MESSAGE].append(
@@ -222,11 +256,6 @@ class Runner:
         work.view.apply(start)
         work.task = asyncio.create_task(self._work(work, team, task), name=f"run {started.run_id}")
 
-    def _team(self, name: str) -> Team:
-        if team := self.teams.get(name):
-            return team
-        raise Invalid(f"There is no team {name!r}; there are: {', '.join(self.teams)}.", field="team")
-
     @property
     def working_count(self) -> int:
         return len(self._works)
@@ -240,9 +269,7 @@ class Runner:
         try:
             if work.stop is not None:
                 raise asyncio.CancelledError
-            async with aclosing(team.run(task)) as events:
-                async for event in events:
-                    work.view.apply(await self.journal.append(work.started.run_id, event))
+            await self._tell(work, team, task)
         except asyncio.CancelledError:
             status, error = ("failed", work.stop) if isinstance(work.stop, Error) else ("cancelled", None)
         except ModelError as failure:
@@ -260,6 +287,23 @@ class Runner:
             self._adopt(work.started.run_id)
         finally:
             self._forget(work)
+
+    async def _tell(self, work: Work, team: Team, task: Task) -> None:
+        """What the team does, event by event, with what the project gives it."""
+        watched = Watched(await self._paces.of(team.name))
+        async with self._contexts.open(work.project_id, work.started.run_id) as context:
+            troubles = list(context.troubles)
+            async with aclosing(team.run(replace(task, context=context))) as events:
+                async for event in events:
+                    if isinstance(event, Progress):
+                        event = watched.passed(event)
+                    await self._append(work, event)
+                    while troubles and isinstance(event, AgentStart):
+                        await self._append(work, thought(event, troubles.pop(0)))
+        watched.ended()
+
+    async def _append(self, work: Work, event: Event) -> None:
+        work.view.apply(await self.journal.append(work.started.run_id, event))
 
     async def _finish(
         self, view: RunView, started: Started, created_at: datetime, status: Status, error: Error | None
@@ -381,10 +425,14 @@ def in_turns(messages: Sequence[Message]) -> list[Message]:
     return turns
 
 
-def conversation_row(id: UUID, title: str, team: str, at: datetime) -> Row:
+def thought(begun: AgentStart, content: str) -> Interaction:
+    return Interaction(agent=begun.agent, turn=begun.turn, kind="thought", content=content)
+
+
+def conversation_row(id: UUID, title: str, team: str, at: datetime, project_id: UUID = tables.DEFAULT_PROJECT) -> Row:
     return {
         "id": id,
-        "project_id": tables.DEFAULT_PROJECT,
+        "project_id": project_id,
         "title": title,
         "team": team,
         "active_at": at,

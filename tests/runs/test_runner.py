@@ -3,24 +3,34 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from uuid import UUID
 
 import pytest
 from advanced_alchemy.extensions.litestar import SQLAlchemyAsyncConfig
 
+from riverrun.agents.context import Context
 from riverrun.agents.demo import DemoModel
 from riverrun.agents.events import Complete
 from riverrun.agents.teams import registry
 from riverrun.errors import Busy
 from riverrun.runs.journal import Journal
 from riverrun.runs.runner import Runner
+from riverrun.runs.teams import Teams
 from tests.runs.journal_kit import collect, journal_on
+
+
+class NoContexts:
+    @asynccontextmanager
+    async def open(self, project_id: UUID, run_id: UUID) -> AsyncIterator[Context]:
+        yield Context()
 
 
 @asynccontextmanager
 async def runner_on(database: SQLAlchemyAsyncConfig) -> AsyncIterator[tuple[Runner, Journal]]:
     async with journal_on(database) as journal:
         sessions = database.create_session_maker()
-        runner = Runner(journal, sessions, registry(), DemoModel(), limit=10, message_limit=1000, grace=5)
+        teams = Teams(registry(), sessions)
+        runner = Runner(journal, sessions, teams, NoContexts(), DemoModel(), limit=10, message_limit=1000, grace=5)
         async with runner.working():
             yield runner, journal
 
