@@ -3,10 +3,11 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterator, Sequence
 
+from .demo_parts import Said, Scene, from_project, play
 from .events import Usage
-from .exchange import Delta, Finished, Message, Reasoning, Text, ToolSchema
+from .exchange import Delta, Finished, Message, Reasoning, Text, ToolCall, ToolSchema
 
 TOKEN = re.compile(r"\s*\S{1,6}|\s+")
 
@@ -75,31 +76,6 @@ And ~~no more~~ a little more.
 """,
 }
 
-STAFF = re.compile(r"^- (\w[^:\n]*):", re.MULTILINE)
-
-# By words of the instructions, what a supporting agent notes.
-NOTES = {
-    "You gather what is known": (
-        "- The question is: *{about}*\n- The demo model **knows no facts**; a real model would put them here, "
-        "each with how sure it is."
-    ),
-    "You carry out one step": "Looked at *{about}*: the demo model finds what its rules know.",
-    "You take a task apart": (
-        "1. What is asked: *{about}*\n2. What a rule can say of it: how long it is, and which samples it names.\n"
-        "3. What follows: an answer made of samples, or an honest no."
-    ),
-    "You look for wrong assumptions": (
-        "- **Gravest:** a demo model answers. Nothing here should be relied on.\n"
-        "- *{about}* may need what only the person knows."
-    ),
-}
-
-PLAN = [
-    {"id": "look", "purpose": "See what the request names"},
-    {"id": "choose", "purpose": "Choose the samples that fit", "after": ["look"]},
-    {"id": "judge", "purpose": "Judge what rules cannot answer", "after": ["look"]},
-]
-
 ASKED_FOR = {
     "table": r"\btables?\b",
     "task list": r"\b(task ?lists?|to-?dos?|checklists?|check ?box(es)?)\b",
@@ -125,47 +101,29 @@ class DemoModel:
     async def stream(
         self, messages: Sequence[Message], tools: Sequence[ToolSchema] = ()
     ) -> AsyncGenerator[Delta, None]:
-        asked = [message.content.strip() for message in messages if message.role == "user"]
-        thought, reply = part(messages[0].content, asked) if messages else answer(asked)
-        for kind, text in ((Reasoning, thought), (Text, reply)):
+        said = reply_to(messages, {tool.name for tool in tools})
+        for kind, text in ((Reasoning, said.thought), (Text, said.text)):
             for token in TOKEN.findall(text):
                 await asyncio.sleep(self._delay)
                 yield kind(token)
+        for number, (name, arguments) in enumerate(said.calls):
+            yield ToolCall(f"call_{len(messages)}_{number}", name, json.dumps(arguments))
         read = sum(len(TOKEN.findall(message.content)) for message in messages)
-        yield Finished("stop", Usage(read, len(TOKEN.findall(reply))))
+        written = sum(len(TOKEN.findall(text)) for text in (said.text, *(json.dumps(call) for call in said.calls)))
+        yield Finished("tool_calls" if said.calls else "stop", Usage(read, written))
 
     async def aclose(self) -> None:
         pass
 
 
-def part(instructions: str, asked: Sequence[str]) -> tuple[str, str]:
+def reply_to(messages: Sequence[Message], tools: Collection[str]) -> Said:
     """What the one who has these instructions thinks and says, in a team or alone."""
-    question = asked[-1] if asked else ""
-    if "You coordinate a team" in instructions:
-        return routing(question, STAFF.findall(instructions))
-    if "You say in one sentence what the person wants" in instructions:
-        goal = {"goal": f"The person wants an answer to “{gist_of(question)}”.", "criteria": ["It is honest."]}
-        return "I take the request as it stands.", json.dumps(goal)
-    if "You plan how to meet a request" in instructions:
-        return "Rules know one plan.", json.dumps({"steps": PLAN})
-    for sign, note in NOTES.items():
-        if sign in instructions:
-            about = gist_of(re.split(r"What the person wrote:\n|The request:\n", question)[-1])
-            return f"My task is about “{about}”.", note.format(about=about)
-    return answer(asked)
-
-
-def routing(question: str, staff: Sequence[str]) -> tuple[str, str]:
-    if GREETED.match(question) or not question:
-        return "Small talk needs nobody else.", json.dumps({"reason": "Small talk needs nobody else.", "asks": []})
-    tasks = [{"agent": name, "task": f"Look at “{gist_of(question)}” as the {name}."} for name in staff]
-    reason = "The demo model cannot tell who knows what, so it asks everybody."
-    return reason, json.dumps({"reason": reason, "asks": tasks})
-
-
-def gist_of(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= 80 else line[:80].rsplit(" ", 1)[0] + " …"
+    asked = [message.content.strip() for message in messages if message.role == "user"]
+    scene = Scene(messages[0].content if messages else "", asked[-1] if asked else "", messages, tools)
+    if said := play(scene):
+        return said
+    samples = any(samples_for(scene.question))
+    return (None if samples else from_project(scene)) or Said(*answer(asked))
 
 
 def answer(asked: Sequence[str]) -> tuple[str, str]:
