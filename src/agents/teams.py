@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from .assistant import Assistant
+from .coders import Coders
 from .coordinator import Coordinator
 from .planning import Planning
 from .team import Team
@@ -11,4 +12,4 @@ DEFAULT = "assistant"
 
 
 def registry() -> Mapping[str, Team]:
-    return {team.name: team for team in (Assistant(), Coordinator(), Planning())}
+    return {team.name: team for team in (Assistant(), Coordinator(), Planning(), Coders())}
