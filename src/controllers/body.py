@@ -13,8 +13,7 @@ def words(content: str, limit: int, field: str = "content") -> str:
 
     Raises Invalid when nothing is left and TooLarge when it has more than `limit` characters.
     """
-    text = content.replace("\r\n", "\n").replace("\r", "\n")
-    text = CONTROL.sub("", text).strip()
+    text = clean(content)
     if not text:
         raise Invalid("Write something first.", field=field)
     if len(text) > limit:
@@ -23,6 +22,25 @@ def words(content: str, limit: int, field: str = "content") -> str:
             field=field,
         )
     return text
+
+
+def clean(content: str) -> str:
+    return CONTROL.sub("", content.replace("\r\n", "\n").replace("\r", "\n")).strip()
+
+
+def entry(content: str, limit: int, field: str, needed: str = "") -> str:
+    """What stands in a form's field, cleaned. Raises Invalid; `needed` is the sentence for a field that is empty."""
+    text = clean(content)
+    if needed and not text:
+        raise Invalid(needed, field=field)
+    if len(text) > limit:
+        raise Invalid(f"This has {len(text):,} characters; {limit:,} fit.", field=field)
+    return text
+
+
+def short_entry(content: str, limit: int, field: str, needed: str = "") -> str:
+    """The same, on one line."""
+    return entry(" ".join(clean(content).split()), limit, field, needed)
 
 
 def line(content: str, limit: int, field: str) -> str:

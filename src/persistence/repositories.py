@@ -19,6 +19,7 @@ from .tables import (
     OwnAgent,
     OwnTeam,
     Project,
+    Revision,
     Run,
     ToolServer,
 )
@@ -26,7 +27,9 @@ from .tables import (
 LAST_ID = UUID(int=2**128 - 1)
 
 
-def count_in(entity: type[Memory | Document | ToolServer], *which: ColumnElement[bool]) -> ScalarSelect[int]:
+def count_in(
+    entity: type[Conversation | Revision | Document | Memory | ToolServer], *which: ColumnElement[bool]
+) -> ScalarSelect[int]:
     """How many of these a project has, within a query for it."""
     return select(func.count()).where(entity.project_id == Project.id, *which).correlate(Project).scalar_subquery()
 
@@ -47,6 +50,15 @@ GIVEN = select(
     count_in(Document, Document.status == "ready"),
     count_in(ToolServer),
 ).where(Project.id == bindparam("id"), Project.deleted_at.is_(None))
+
+LATEST = select(func.max(Revision.id)).where(Revision.project_id == bindparam("id")).group_by(Revision.path)
+HOLDINGS = select(
+    count_in(Conversation, Conversation.deleted_at.is_(None)),
+    count_in(Revision, Revision.id.in_(LATEST.scalar_subquery()), Revision.after.is_not(None)),
+    count_in(Document),
+    count_in(Memory),
+    count_in(ToolServer),
+).where(Project.id == bindparam("id"))
 
 
 def in_utc(moment: datetime) -> datetime:
@@ -108,6 +120,16 @@ class Given(NamedTuple):
     servers: int
 
 
+class Holdings(NamedTuple):
+    """How much there is in a project."""
+
+    conversations: int
+    files: int
+    documents: int
+    memories: int
+    servers: int
+
+
 class Projects(SQLAlchemyAsyncRepository[Project]):
     model_type = Project
 
@@ -119,9 +141,43 @@ class Projects(SQLAlchemyAsyncRepository[Project]):
         query = select(Project).where(Project.deleted_at.is_(None))
         return (await self.session.scalars(query.order_by(Project.id != DEFAULT_PROJECT, Project.name))).all()
 
+    async def change(self, id: UUID, **values: str) -> bool:
+        result = await self.session.execute(
+            update(Project).where(Project.id == id, Project.deleted_at.is_(None)).values(**values).returning(Project.id)
+        )
+        return result.first() is not None
+
+    async def discard(self, id: UUID) -> None:
+        """With its conversations, so that nobody goes on in them. The common moment tells which to bring back."""
+        at = datetime.now(UTC)
+        of_project = (Conversation.project_id == id, Conversation.deleted_at.is_(None))
+        await self.session.execute(update(Conversation).where(*of_project).values(deleted_at=at))
+        await self.session.execute(update(Project).where(Project.id == id).values(deleted_at=at))
+
+    async def restore(self, id: UUID) -> bool:
+        at = await self.session.scalar(select(Project.deleted_at).where(Project.id == id))
+        if at is None:
+            return False
+        of_project = (Conversation.project_id == id, Conversation.deleted_at == at)
+        await self.session.execute(update(Conversation).where(*of_project).values(deleted_at=None))
+        await self.session.execute(update(Project).where(Project.id == id).values(deleted_at=None))
+        return True
+
+    async def holdings(self, id: UUID) -> Holdings:
+        return Holdings(*(await self.session.execute(HOLDINGS, {"id": id})).one())
+
     async def given(self, id: UUID) -> Given | None:
         row = (await self.session.execute(GIVEN, {"id": id})).one_or_none()
         return Given(*row) if row else None
+
+
+class Remembered(NamedTuple):
+    """A memory, and where it comes from: all None where a person wrote it, or where the conversation is gone."""
+
+    memory: Memory
+    conversation_id: UUID | None
+    title: str | None
+    message_id: UUID | None
 
 
 class Memories(SQLAlchemyAsyncRepository[Memory]):
@@ -132,6 +188,21 @@ class Memories(SQLAlchemyAsyncRepository[Memory]):
         query = select(Memory).where(Memory.project_id == project_id)
         return (await self.session.scalars(query.order_by(Memory.id.desc()).limit(limit))).all()
 
+    async def find(self, project_id: UUID, id: UUID) -> Memory | None:
+        return await self.get_one_or_none(Memory.id == id, Memory.project_id == project_id)
+
+    async def with_sources(self, project_id: UUID, limit: int) -> list[Remembered]:
+        """The newest, the newest first."""
+        alive = (Conversation.id == Run.conversation_id) & Conversation.deleted_at.is_(None)
+        query = (
+            select(Memory, Conversation.id.label("conversation_id"), Conversation.title, Run.message_id)
+            .outerjoin(Run, Run.id == Memory.run_id)
+            .outerjoin(Conversation, alive)
+            .where(Memory.project_id == project_id)
+            .order_by(Memory.id.desc())
+        )
+        return [Remembered(*row) for row in await self.session.execute(query.limit(limit))]
+
 
 class ToolServers(SQLAlchemyAsyncRepository[ToolServer]):
     model_type = ToolServer
@@ -139,6 +210,9 @@ class ToolServers(SQLAlchemyAsyncRepository[ToolServer]):
     async def of_project(self, project_id: UUID) -> Sequence[ToolServer]:
         query = select(ToolServer).where(ToolServer.project_id == project_id)
         return (await self.session.scalars(query.order_by(ToolServer.name))).all()
+
+    async def find(self, project_id: UUID, id: UUID) -> ToolServer | None:
+        return await self.get_one_or_none(ToolServer.id == id, ToolServer.project_id == project_id)
 
 
 class OwnAgents(SQLAlchemyAsyncRepository[OwnAgent]):
@@ -156,6 +230,11 @@ class OwnTeams(SQLAlchemyAsyncRepository[OwnTeam]):
 
     async def by_title(self) -> Sequence[OwnTeam]:
         return (await self.session.scalars(select(OwnTeam).order_by(OwnTeam.title))).all()
+
+    async def leave(self, agent_id: str) -> None:
+        """Takes an agent out of all teams."""
+        for team in await self.by_title():
+            team.members = [member for member in team.members if member != agent_id]
 
 
 class Messages(SQLAlchemyAsyncRepository[Message]):
@@ -181,6 +260,12 @@ class Runs(SQLAlchemyAsyncRepository[Run]):
     async def running_in(self, conversation_id: UUID) -> Run | None:
         query = select(Run).where(Run.conversation_id == conversation_id, Run.status == "running")
         return (await self.session.scalars(query)).one_or_none()
+
+    async def running_in_project(self, project_id: UUID) -> Sequence[UUID]:
+        query = select(Run.id).join(Conversation, Conversation.id == Run.conversation_id)
+        return (
+            await self.session.scalars(query.where(Conversation.project_id == project_id, Run.status == "running"))
+        ).all()
 
     async def unfinished(self) -> Sequence[Run]:
         return (await self.session.scalars(select(Run).where(Run.status == "running").order_by(Run.id))).all()
