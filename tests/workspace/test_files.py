@@ -192,8 +192,8 @@ async def test_all_files_come_as_one_archive(project: ProjectFiles) -> None:
 async def test_projects_see_nothing_of_each_other(store: Files, run: RunFiles) -> None:
     await run.write("mine.txt", "mine")
     assert await store.of(uuid7()).list() == []
+    [change] = await run.write("more.txt", "more")
     with pytest.raises(WorkspaceError, match="no such change"):
-        [change] = await run.write("more.txt", "more")
         await store.of(uuid7()).revert(change.revision_id)
 
 
