@@ -24,12 +24,22 @@ from . import __version__
 from .agents.context import Context
 from .agents.model import connect
 from .agents.teams import registry
-from .controllers import api, pages
+from .controllers import api, pages, project_api
 from .controllers.health import health
 from .controllers.origin import check_origin
 from .controllers.problems import HANDLERS
 from .persistence.database import configure, create_writer, migrate, only_process
-from .persistence.repositories import Conversations, Events, Messages, Runs
+from .persistence.repositories import (
+    Conversations,
+    Events,
+    Memories,
+    Messages,
+    OwnAgents,
+    OwnTeams,
+    Projects,
+    Runs,
+    ToolServers,
+)
 from .rendering.templates import environment
 from .runs.housekeeping import housekeeping
 from .runs.journal import Journal
@@ -91,6 +101,8 @@ def create_app(settings: Settings | None = None) -> Litestar:
             *pages.controllers,
             api.ConversationsApi,
             api.RunsApi,
+            project_api.ProjectsApi,
+            project_api.TeamsApi,
             health,
             create_static_files_router(
                 path="/static",
@@ -107,6 +119,12 @@ def create_app(settings: Settings | None = None) -> Litestar:
             "messages": Provide(provide_messages, sync_to_thread=False),
             "runs": Provide(provide_runs, sync_to_thread=False),
             "events": Provide(provide_events, sync_to_thread=False),
+            "projects": Provide(provide_projects, sync_to_thread=False),
+            "memories": Provide(provide_memories, sync_to_thread=False),
+            "tool_servers": Provide(provide_tool_servers, sync_to_thread=False),
+            "own_agents": Provide(provide_own_agents, sync_to_thread=False),
+            "own_teams": Provide(provide_own_teams, sync_to_thread=False),
+            "settings": Provide(provide_settings, sync_to_thread=False),
         },
         plugins=[SQLAlchemyPlugin(config=database), ProblemDetailsPlugin()],
         lifespan=[own_database, work],
@@ -156,6 +174,31 @@ def provide_runs(db_session: NamedDependency[AsyncSession]) -> Runs:
 
 def provide_events(db_session: NamedDependency[AsyncSession]) -> Events:
     return Events(session=db_session)
+
+
+def provide_projects(db_session: NamedDependency[AsyncSession]) -> Projects:
+    return Projects(session=db_session)
+
+
+def provide_memories(db_session: NamedDependency[AsyncSession]) -> Memories:
+    return Memories(session=db_session)
+
+
+def provide_tool_servers(db_session: NamedDependency[AsyncSession]) -> ToolServers:
+    return ToolServers(session=db_session)
+
+
+def provide_own_agents(db_session: NamedDependency[AsyncSession]) -> OwnAgents:
+    return OwnAgents(session=db_session)
+
+
+def provide_own_teams(db_session: NamedDependency[AsyncSession]) -> OwnTeams:
+    return OwnTeams(session=db_session)
+
+
+def provide_settings(state: State) -> Settings:
+    settings: Settings = state.settings
+    return settings
 
 
 async def add_security_headers(message: Message, scope: Scope) -> None:

@@ -52,6 +52,8 @@ class Settings(BaseSettings):
     """Our own port, where no model is looked for; `riverrun run` sets it to the one it listens on."""
     heartbeat: float = Field(15.0, gt=0)
     """Seconds of silence after which a stream carries a heartbeat."""
+    tool_commands: bool = False
+    """Whether a project's tool servers may be command lines, which whoever reaches the port could then run."""
     allowed_origins: Annotated[list[str], NoDecode] = []
     """Further origins (`https://host`) from which a browser may send changes, with commas between them."""
 

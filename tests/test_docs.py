@@ -54,7 +54,8 @@ def test_a_setting_is_described_with_its_default(field: str) -> None:
         return
     row = next(line for line in page("settings").splitlines() if line.startswith(f"| `{names_of(field, info)[0]}`"))
     shown = row.split("|")[2].strip(" `")
-    assert shown == (f"{default:g}" if isinstance(default, float) else str(default))
+    told = {True: "on", False: "off"}[default] if isinstance(default, bool) else default
+    assert shown == (f"{told:g}" if isinstance(told, float) else str(told))
 
 
 @pytest.mark.parametrize("event", get_args(Event), ids=lambda event: event.__name__)

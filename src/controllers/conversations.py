@@ -103,6 +103,7 @@ def page(shelf: Shelf, current: Conversation | None = None, exchanges: Sequence[
         "problem": "",
         "streaming": True,
         "deleted": None,
+        "deleted_project": None,
     }
     return to_html("conversations/show.html", **known | context)
 
@@ -118,9 +119,11 @@ class ConversationPages(Controller):
     async def index(
         self,
         conversations: NamedDependency[Conversations],
+        projects: NamedDependency[Projects],
         runner: NamedDependency[Runner],
         draft: Annotated[str, Parameter(max_length=2000)] = "",
         deleted: FromQuery[UUID | None] = None,
+        deleted_project: FromQuery[UUID | None] = None,
         older: FromQuery[datetime | None] = None,
         project: FromQuery[UUID] = DEFAULT_PROJECT,
     ) -> Response[str]:
@@ -128,7 +131,10 @@ class ConversationPages(Controller):
         gone = await conversations.get_one_or_none(id=deleted) if deleted else None
         if gone and gone.deleted_at is None:
             gone = None
-        return html(page(shelf, draft=draft, deleted=gone))
+        closed = await projects.get_one_or_none(id=deleted_project) if deleted_project else None
+        if closed and closed.deleted_at is None:
+            closed = None
+        return html(page(shelf, draft=draft, deleted=gone, deleted_project=closed))
 
     @get("/c/{conversation_id:uuid}")
     async def show(

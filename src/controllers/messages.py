@@ -11,8 +11,8 @@ from msgspec import Struct
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..agents.teams import DEFAULT
-from ..errors import Invalid, RiverrunError, StorageUnavailable
-from ..persistence.repositories import Conversations, Events, Messages, Runs
+from ..errors import Invalid, NotFound, RiverrunError, StorageUnavailable
+from ..persistence.repositories import Conversations, Events, Messages, Projects, Runs
 from ..persistence.tables import DEFAULT_PROJECT, Conversation
 from ..rendering.fragments import partial
 from ..rendering.templates import to_html
@@ -23,6 +23,7 @@ from ..runs.view import RunView
 from .answers import PageRequest, html, is_scripted, partials, see
 from .body import words
 from .conversations import SHOWN, Shelf, document_title, heading, page
+from .finding import found_project
 
 
 class Said(Struct):
@@ -47,12 +48,16 @@ class MessagePages(Controller):
         messages: NamedDependency[Messages],
         runs: NamedDependency[Runs],
         events: NamedDependency[Events],
+        projects: NamedDependency[Projects],
         runner: NamedDependency[Runner],
     ) -> Response[Any]:
         conversation_id = id_of(data.conversation)
         project_id = id_of(data.project, "project") or DEFAULT_PROJECT
         try:
             content = words(data.content, runner.message_limit)
+            if conversation_id is None and project_id != DEFAULT_PROJECT:  # which cannot have been deleted
+                await found_project(projects, project_id)
+                await projects.session.close()
             started = await runner.start(content, data.team, conversation_id, project_id)
         except RiverrunError as error:
             if is_scripted(request):
@@ -63,7 +68,7 @@ class MessagePages(Controller):
                 shelf = await Shelf.of(conversations, runner, current.project_id if current else project_id)
                 rows = await messages.of_conversation(current.id, limit=SHOWN) if current else []
                 views = await views_of(rows, runs, events, runner.journal)
-            except (SQLAlchemyError, OSError, StorageUnavailable):
+            except (SQLAlchemyError, OSError, StorageUnavailable, NotFound):
                 # What was written counts more than the rest of the page, which is missing now.
                 shelf, rows, views = Shelf.bare(runner), [], {}
                 current = Conversation(id=conversation_id, title="", team=data.team) if conversation_id else None

@@ -2,8 +2,22 @@
 
 from litestar import Controller
 
+from .agents import AgentPages
 from .conversations import ConversationPages
+from .memories import MemoryPages
 from .messages import MessagePages
+from .projects import ProjectPages
 from .runs import RunPages
+from .teams import TeamPages
+from .tool_servers import ToolPages
 
-controllers: list[type[Controller]] = [ConversationPages, MessagePages, RunPages]
+controllers: list[type[Controller]] = [
+    ConversationPages,
+    MessagePages,
+    RunPages,
+    ProjectPages,
+    MemoryPages,
+    ToolPages,
+    AgentPages,
+    TeamPages,
+]

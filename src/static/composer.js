@@ -4,7 +4,7 @@ const form = document.getElementById("composer");
 const field = form?.elements.content;
 const stream = form?.elements.stream;
 const problem = document.getElementById("problem");
-const draftKey = () => `draft:${form.elements.conversation.value || "new"}`;
+const draftKey = () => `draft:${form.elements.conversation.value || `new:${form.elements.project.value}`}`;
 
 if (form) {
   restore();

@@ -414,4 +414,9 @@ async def test_the_openapi_document_names_every_route(server: Server) -> None:
         "/api/runs/{run_id}",
         "/api/runs/{run_id}/events",
         "/api/runs/{run_id}/cancel",
+        "/api/projects",
+        "/api/projects/{project_id}",
+        "/api/projects/{project_id}/memories",
+        "/api/projects/{project_id}/memories/{memory_id}",
+        "/api/teams",
     }

@@ -1,0 +1,130 @@
+"""The page of a project's tool servers: MCP servers whose tools its agents may use."""
+
+import re
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from litestar import Controller, Response, get, post
+from litestar.di import NamedDependency
+from litestar.enums import RequestEncodingType
+from litestar.params import Body, FromPath
+from msgspec import Struct
+from sqlalchemy.exc import IntegrityError
+
+from ..agents.kits import DOCUMENTS, FILES
+from ..errors import Invalid, NotFound
+from ..persistence.repositories import Projects, ToolServers
+from ..persistence.tables import Project, ToolServer
+from ..rendering.templates import to_html
+from ..settings import Settings
+from .answers import html, see
+from .body import short_entry
+from .finding import found_project
+
+NAME = re.compile(r"[a-zA-Z0-9-]{1,30}")
+ADDRESS_LIMIT = 2_000  # characters
+
+
+class Added(Struct):
+    name: str = ""
+    address: str = ""
+
+
+class ToolPages(Controller):
+    include_in_schema = False
+    path = "/p/{project_id:uuid}/tools"
+
+    @get()
+    async def index(
+        self,
+        project_id: FromPath[UUID],
+        projects: NamedDependency[Projects],
+        tool_servers: NamedDependency[ToolServers],
+        settings: NamedDependency[Settings],
+    ) -> Response[str]:
+        project = await found_project(projects, project_id)
+        return html(await tools_page(project, tool_servers, settings))
+
+    @post()
+    async def add(
+        self,
+        project_id: FromPath[UUID],
+        data: Annotated[Added, Body(media_type=RequestEncodingType.URL_ENCODED)],
+        projects: NamedDependency[Projects],
+        tool_servers: NamedDependency[ToolServers],
+        settings: NamedDependency[Settings],
+    ) -> Response[Any]:
+        await found_project(projects, project_id)
+        try:
+            name, address = server_name(data.name), server_address(data.address, settings)
+            tool_servers.session.add(ToolServer(project_id=project_id, name=name, address=address))
+            await tool_servers.session.commit()
+        except Invalid as refusal:
+            wrong = refusal
+        except IntegrityError:
+            wrong = Invalid("This project has a tool server of this name already.", field="name")
+        else:
+            return see(f"/p/{project_id}/tools")
+        await tool_servers.session.rollback()
+        project = await found_project(projects, project_id)
+        return html(await tools_page(project, tool_servers, settings, data, wrong), status=wrong.status)
+
+    @post("/{server_id:uuid}/deletions")
+    async def remove(
+        self, project_id: FromPath[UUID], server_id: FromPath[UUID], tool_servers: NamedDependency[ToolServers]
+    ) -> Response[Any]:
+        await tool_servers.session.delete(await found_server(tool_servers, project_id, server_id))
+        await tool_servers.session.commit()
+        return see(f"/p/{project_id}/tools")
+
+
+def server_name(name: str) -> str:
+    name = name.strip()
+    if not NAME.fullmatch(name):
+        raise Invalid("A name has 1 to 30 letters (a to z), digits and hyphens.", field="name")
+    if name in (FILES, DOCUMENTS):
+        raise Invalid(f"“{name}” is what the project's own tools are called. Choose another name.", field="name")
+    return name
+
+
+def server_address(address: str, settings: Settings) -> str:
+    address = short_entry(address, ADDRESS_LIMIT, "address", needed="Write the server's address.")
+    if is_url(address) or settings.tool_commands:
+        return address
+    raise Invalid(
+        "An address begins with http:// or https:// and names a host. Command lines are off here.", field="address"
+    )
+
+
+def is_url(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
+
+
+async def found_server(tool_servers: ToolServers, project_id: UUID, id: UUID) -> ToolServer:
+    if server := await tool_servers.find(project_id, id):
+        return server
+    raise NotFound("There is no such tool server; it may have been removed.")
+
+
+async def tools_page(
+    project: Project,
+    tool_servers: ToolServers,
+    settings: Settings,
+    written: Added | None = None,
+    wrong: Invalid | None = None,
+) -> str:
+    return to_html(
+        "projects/tools.html",
+        project=project,
+        part="tools",
+        problem="",
+        servers=await tool_servers.of_project(project.id),
+        commands=settings.tool_commands,
+        written=written or Added(),
+        wrong=wrong,
+    )
