@@ -120,7 +120,7 @@ class OwnPostgres(Postgres):
                 os.chown(path, self._owner.pw_uid, self._owner.pw_gid)
         # The password goes over loopback as it is, because hashing it would slow down every connection.
         account = ("--username=riverrun", f"--pwfile={file}", "--auth=password")
-        self._run("initdb", *account, "--no-sync", "--encoding=UTF8", "--locale=C")
+        self._run("initdb", *account, "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8")
         return URL.create(DRIVER, "riverrun", password, host="127.0.0.1", port=free_port(), database="postgres")
 
     def start(self) -> None:

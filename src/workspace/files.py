@@ -17,7 +17,7 @@ from uuid import UUID
 
 from msgspec import Struct
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
 from ..agents.context import Change, File, Match, WorkspaceError
@@ -35,7 +35,7 @@ MOST_MATCHES = 200
 LONGEST_MATCH = 300  # characters of a line
 PIECE = 256 * 1024  # bytes of a download
 
-Sessions = async_sessionmaker[AsyncSession]
+Sessions = Callable[[], AsyncSession]
 Kind = Literal["created", "modified", "deleted"]
 P = ParamSpec("P")
 T = TypeVar("T")
