@@ -4,7 +4,6 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 from advanced_alchemy.extensions.litestar import SQLAlchemyPlugin
 from litestar import Litestar
@@ -21,13 +20,13 @@ from litestar.types import Message, Scope
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from . import __version__
-from .agents.context import Context
 from .agents.model import connect
 from .agents.teams import registry
 from .controllers import api, pages, project_api
 from .controllers.health import health
 from .controllers.origin import check_origin
 from .controllers.problems import HANDLERS
+from .knowledge.library import Library
 from .persistence.database import configure, create_writer, migrate, only_process
 from .persistence.repositories import (
     Conversations,
@@ -40,6 +39,7 @@ from .persistence.repositories import (
     Runs,
     ToolServers,
 )
+from .projects import ProjectContexts
 from .rendering.templates import environment
 from .runs.housekeeping import housekeeping
 from .runs.journal import Journal
@@ -47,6 +47,7 @@ from .runs.runner import Runner
 from .runs.teams import Teams
 from .settings import Settings
 from .vendor import ensure_vendor
+from .workspace.files import Files
 
 STATIC = Path(__file__).with_name("static")
 CONTENT_SECURITY_POLICY = (
@@ -74,19 +75,25 @@ def create_app(settings: Settings | None = None) -> Litestar:
         sessions = database.create_session_maker()
         model = await connect(settings.model_options())
         journal = Journal(create_writer(database, settings.database_patience), sessions, settings.heartbeat)
+        files, library = Files(settings.data / "projects", sessions), Library(sessions)
         runner = Runner(
             journal,
             sessions,
             Teams(registry(), sessions),
-            NoContexts(),
+            ProjectContexts(sessions, files, library),
             model,
             limit=settings.run_limit,
             message_limit=settings.message_limit,
             grace=settings.shutdown_grace,
         )
-        app.state.update(runner=runner, journal=journal)
+        app.state.update(runner=runner, journal=journal, files=files, library=library)
         try:
-            async with journal.writing(), runner.working(), housekeeping(sessions, settings.keep_events):
+            async with (
+                journal.writing(),
+                library.working(),
+                runner.working(),
+                housekeeping(sessions, settings.keep_events),
+            ):
                 yield
         finally:
             await model.aclose()
@@ -124,6 +131,8 @@ def create_app(settings: Settings | None = None) -> Litestar:
             "tool_servers": Provide(provide_tool_servers, sync_to_thread=False),
             "own_agents": Provide(provide_own_agents, sync_to_thread=False),
             "own_teams": Provide(provide_own_teams, sync_to_thread=False),
+            "files": Provide(provide_files, sync_to_thread=False),
+            "library": Provide(provide_library, sync_to_thread=False),
             "settings": Provide(provide_settings, sync_to_thread=False),
         },
         plugins=[SQLAlchemyPlugin(config=database), ProblemDetailsPlugin()],
@@ -144,15 +153,19 @@ def create_app(settings: Settings | None = None) -> Litestar:
     )
 
 
-class NoContexts:
-    @asynccontextmanager
-    async def open(self, project_id: UUID, run_id: UUID) -> AsyncGenerator[Context, None]:
-        yield Context()
-
-
 def provide_runner(state: State) -> Runner:
     runner: Runner = state.runner
     return runner
+
+
+def provide_files(state: State) -> Files:
+    files: Files = state.files
+    return files
+
+
+def provide_library(state: State) -> Library:
+    library: Library = state.library
+    return library
 
 
 def provide_journal(state: State) -> Journal:

@@ -21,6 +21,7 @@ DULL = re.compile(
     re.IGNORECASE,
 )
 
+HONEST = "*The demo model quotes; it does not think.*"
 NEW_FILES = {
     "py": '"""{about}"""\n\n\ndef main() -> None:\n    print("Made by the demo model.")\n\n\nmain()\n',
     "md": "# {about}\n\nMade by the demo model, which only knows how to begin.\n",
@@ -45,7 +46,10 @@ class Scene(Struct, frozen=True):
     @property
     def about(self) -> str:
         """What the person wrote, without what a team put around it."""
-        return gist_of(re.split(r"What the person wrote:\n|The request:\n|The request behind it:\n", self.question)[-1])
+        asked = re.split(r"What the person wrote:\n|The request:\n|The request behind it:\n", self.question)[-1]
+        return gist_of(
+            re.split(r"\n\n(?:The results:|What you did before:|What it is about:|The project's files:)", asked)[0]
+        )
 
     @property
     def done(self) -> list[tuple[str, str]]:
@@ -136,11 +140,21 @@ def report(scene: Scene) -> Said:
     return Said("I tell what was changed.", f"Done:\n\n{changes}\n\n{honest}\n")
 
 
+def write_up(scene: Scene) -> Said | None:
+    """The answer to a plan that found something to cite."""
+    points = list(dict.fromkeys(re.findall(r"^- .*\]\(/p/\S+\)$", scene.instructions, re.MULTILINE)))
+    if not points:
+        return None
+    told = "\n".join(points[:3])
+    return Said("The steps found it.", f"This is what the plan's steps found:\n\n{told}\n\n{HONEST}\n")
+
+
 def noted(note: str) -> Callable[[Scene], Said]:
     return lambda scene: Said(f"My task is about “{scene.about}”.", note.format(about=scene.about))
 
 
-PARTS: dict[str, Callable[[Scene], Said]] = {
+PARTS: dict[str, Callable[[Scene], Said | None]] = {
+    "from the results of the plan's steps below": write_up,
     "You coordinate a team": coordinate,
     "You say in one sentence what the person wants": understand,
     "You plan how to meet a request": plan,
@@ -185,7 +199,7 @@ def from_project(scene: Scene) -> Said | None:
 def quoted(passages: Sequence[tuple[str, str]]) -> str:
     """The first sentences of the best passages, each with its citation."""
     points = "\n".join(f"- {first_of(text)} {link}" for link, text in passages[:3])
-    return f"This is what the project's documents say:\n\n{points}\n\n*The demo model quotes; it does not think.*\n"
+    return f"This is what the project's documents say:\n\n{points}\n\n{HONEST}\n"
 
 
 def first_of(text: str) -> str:

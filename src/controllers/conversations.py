@@ -39,11 +39,19 @@ from .answers import (
 )
 from .body import line
 from .finding import found, missing_conversation, missing_project
+from .sample import IDEAS as SAMPLE_IDEAS
+from .sample import NAME as SAMPLE
 
 LISTED = 50  # conversations in the list
 SHOWN = 50  # messages on a page
 LIVE = Markup("<!-- the reply, as it comes -->")  # no text can contain this: it is escaped
 FRAME = 1 / 10  # seconds between two pieces of a page without scripts
+
+IDEAS = (
+    ("What can you do?", DEFAULT),
+    ("Explain how a river finds its way to the sea, with a table", DEFAULT),
+    ("Write a Python function that counts the words of a text", DEFAULT),
+)
 
 Exchange = tuple[Message, RunView | None]
 
@@ -103,6 +111,7 @@ def page(shelf: Shelf, current: Conversation | None = None, exchanges: Sequence[
         "problem": "",
         "streaming": True,
         "deleted": None,
+        "ideas": SAMPLE_IDEAS if shelf.project.name == SAMPLE else IDEAS,
         "deleted_project": None,
     }
     return to_html("conversations/show.html", **known | context)
@@ -126,6 +135,7 @@ class ConversationPages(Controller):
         deleted_project: FromQuery[UUID | None] = None,
         older: FromQuery[datetime | None] = None,
         project: FromQuery[UUID] = DEFAULT_PROJECT,
+        team: FromQuery[str] = "",
     ) -> Response[str]:
         shelf = await Shelf.of(conversations, runner, project, older)
         gone = await conversations.get_one_or_none(id=deleted) if deleted else None
@@ -134,7 +144,8 @@ class ConversationPages(Controller):
         closed = await projects.get_one_or_none(id=deleted_project) if deleted_project else None
         if closed and closed.deleted_at is None:
             closed = None
-        return html(page(shelf, draft=draft, deleted=gone, deleted_project=closed))
+        chosen = team or shelf.project.team
+        return html(page(shelf, draft=draft, chosen=chosen, deleted=gone, deleted_project=closed))
 
     @get("/c/{conversation_id:uuid}")
     async def show(

@@ -4,10 +4,13 @@ from litestar import Controller
 
 from .agents import AgentPages
 from .conversations import ConversationPages
+from .documents import DocumentPages
+from .files import FilePages, RevisionPages
 from .memories import MemoryPages
 from .messages import MessagePages
 from .projects import ProjectPages
 from .runs import RunPages
+from .sample import SamplePages
 from .teams import TeamPages
 from .tool_servers import ToolPages
 
@@ -16,6 +19,10 @@ controllers: list[type[Controller]] = [
     MessagePages,
     RunPages,
     ProjectPages,
+    SamplePages,
+    FilePages,
+    RevisionPages,
+    DocumentPages,
     MemoryPages,
     ToolPages,
     AgentPages,

@@ -35,6 +35,7 @@ def environment(static: Path) -> Environment:
     )
     jinja.globals |= {"static": address_in(static), "prose": prose, "now": now}
     jinja.filters |= {"gist": gist, "duration": duration, "as_json": as_json, "diff": diff}
+    jinja.filters |= {"highlighted": highlighted, "markdown": markdown}
     return jinja
 
 
@@ -81,6 +82,15 @@ def duration(seconds: float) -> str:
 
 def as_json(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def highlighted(text: str, path: str) -> Markup:
+    """A file's content, by the ending of its name."""
+    return Markup(highlight(text, path.rsplit(".", 1)[-1]))  # noqa: S704
+
+
+def markdown(text: str) -> Markup:
+    return Markup(finished_prose(text))  # noqa: S704
 
 
 def diff(text: str) -> Markup:

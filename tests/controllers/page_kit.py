@@ -51,7 +51,7 @@ class Browser:
         headers = {"HX-Request": "true", "HX-Current-URL": str(self.client.base_url.join(shown))}
         return await self.client.post(path, data=data, headers=headers)
 
-    async def submit(self, path: str, **data: str) -> httpx.Response:
+    async def submit(self, path: str, /, **data: str) -> httpx.Response:
         """As a browser without scripts does. Gives the answer itself, not where it leads."""
         return await self.client.post(path, data=data)
 
