@@ -115,6 +115,7 @@ async def test_what_a_team_changed_is_told_and_can_be_taken_back_from_the_page(
 
 async def read(browser: Browser, project: str) -> str:
     """The list of documents once nothing is being read any more."""
+    page = ""
     for _ in range(200):
         page = (await browser.client.get(f"{project}/documents/list")).text
         if "Reading" not in page:
