@@ -17,7 +17,7 @@ class Settings(BaseSettings):
     )
 
     data: Path = Path("data")
-    """Folder of the SQLite database."""
+    """Folder of the SQLite database and of the projects' files."""
     database_url: str = ""
     """`postgresql+asyncpg://...` or `sqlite+aiosqlite:///...`; empty: SQLite in the data folder."""
     database_patience: float = Field(30.0, ge=0)
@@ -27,6 +27,8 @@ class Settings(BaseSettings):
     model_key: str = Field("", repr=False, validation_alias=AliasChoices("RIVERRUN_MODEL_KEY", "OPENAI_API_KEY"))
     model: str = ""
     """The model's name as its server calls it; empty: the first that the server offers; `demo`: the built-in one."""
+    embedding_model: str = ""
+    """Empty: the first that the server offers with `embed` in its name; none is fine too."""
     model_streaming: Literal["auto", "off"] = "auto"
     model_timeout: float = Field(120.0, gt=0)
     """Seconds of silence after which the model's server counts as stalled."""
