@@ -103,13 +103,9 @@ class AgentPages(Controller):
         return await save(await found_agent(own_agents, agent_id), data, runner, own_agents)
 
     @post("/{agent_id:uuid}/deletions")
-    async def delete(
-        self, agent_id: FromPath[UUID], own_agents: NamedDependency[OwnAgents], own_teams: NamedDependency[OwnTeams]
-    ) -> Response[Any]:
-        """Its teams go on without it."""
-        agent = await found_agent(own_agents, agent_id)
-        await own_teams.leave(str(agent.id))
-        await own_agents.session.delete(agent)
+    async def delete(self, agent_id: FromPath[UUID], own_agents: NamedDependency[OwnAgents]) -> Response[Any]:
+        """Its teams go on without it: they leave out a member that is not there."""
+        await own_agents.session.delete(await found_agent(own_agents, agent_id))
         await own_agents.session.commit()
         return see("/agents")
 

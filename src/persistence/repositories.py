@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
-from sqlalchemy import ColumnElement, Row, ScalarSelect, bindparam, delete, func, select, update
+from sqlalchemy import ColumnElement, Row, ScalarSelect, bindparam, delete, exists, func, select, update
+from sqlalchemy.orm import aliased
 
 from .statements import CONVERSATION, MESSAGE
 from .tables import (
@@ -51,10 +52,13 @@ GIVEN = select(
     count_in(ToolServer),
 ).where(Project.id == bindparam("id"), Project.deleted_at.is_(None))
 
-LATEST = select(func.max(Revision.id)).where(Revision.project_id == bindparam("id")).group_by(Revision.path)
+LATER = aliased(Revision)
+IS_LATEST = ~exists().where(
+    LATER.project_id == Revision.project_id, LATER.path == Revision.path, LATER.id > Revision.id
+)
 HOLDINGS = select(
     count_in(Conversation, Conversation.deleted_at.is_(None)),
-    count_in(Revision, Revision.id.in_(LATEST.scalar_subquery()), Revision.after.is_not(None)),
+    count_in(Revision, IS_LATEST, Revision.after.is_not(None)),
     count_in(Document),
     count_in(Memory),
     count_in(ToolServer),
@@ -230,11 +234,6 @@ class OwnTeams(SQLAlchemyAsyncRepository[OwnTeam]):
 
     async def by_title(self) -> Sequence[OwnTeam]:
         return (await self.session.scalars(select(OwnTeam).order_by(OwnTeam.title))).all()
-
-    async def leave(self, agent_id: str) -> None:
-        """Takes an agent out of all teams."""
-        for team in await self.by_title():
-            team.members = [member for member in team.members if member != agent_id]
 
 
 class Messages(SQLAlchemyAsyncRepository[Message]):
