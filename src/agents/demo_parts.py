@@ -198,8 +198,13 @@ def from_project(scene: Scene) -> Said | None:
 
 def quoted(passages: Sequence[tuple[str, str]]) -> str:
     """The first sentences of the best passages, each with its citation."""
-    points = "\n".join(f"- {first_of(text)} {link}" for link, text in passages[:3])
-    return f"This is what the project's documents say:\n\n{points}\n\n{HONEST}\n"
+    return f"This is what the project's documents say:\n\n{pointed(passages)}\n\n{HONEST}\n"
+
+
+def pointed(passages: Sequence[tuple[str, str]]) -> str:
+    """Tables are passed over: they make no sentence."""
+    prose = [(link, text) for link, text in passages if not text.lstrip().startswith("|")] or passages
+    return "\n".join(f"- {first_of(text)} {link}" for link, text in prose[:3])
 
 
 def first_of(text: str) -> str:
@@ -210,7 +215,7 @@ def first_of(text: str) -> str:
 
 def found_in(answer: str) -> str:
     if passages := CITED.findall(answer):
-        return "\n".join(f"- {first_of(text)} {link}" for link, text in passages[:3])
+        return pointed(passages)
     return "\n".join(f"- {line}" for line in answer.splitlines()[:20])
 
 
