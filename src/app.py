@@ -92,7 +92,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
                 journal.writing(),
                 library.working(),
                 runner.working(),
-                housekeeping(sessions, settings.keep_events),
+                housekeeping(sessions, settings.keep_events, files.discard),
             ):
                 yield
         finally:

@@ -137,6 +137,9 @@ class Holdings(NamedTuple):
 class Projects(SQLAlchemyAsyncRepository[Project]):
     model_type = Project
 
+    async def discarded(self, before: datetime) -> Sequence[UUID]:
+        return (await self.session.scalars(select(Project.id).where(Project.deleted_at < before))).all()
+
     async def find(self, id: UUID) -> Project | None:
         return await self.get_one_or_none(Project.id == id, Project.deleted_at.is_(None))
 

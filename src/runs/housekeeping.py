@@ -1,8 +1,8 @@
-"""What is let go in time: conversations that were deleted, and the single chunks of old replies."""
+"""What is let go in time: conversations and projects that were deleted, and the single chunks of old replies."""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -13,7 +13,7 @@ from sqlalchemy import delete, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..agents.events import AgentChunk, decode, encode
-from ..persistence.repositories import Conversations, Events
+from ..persistence.repositories import Conversations, Events, Projects
 from ..persistence.tables import EventRow
 from .journal import Sessions, now
 
@@ -23,13 +23,15 @@ INTERVAL = 3600.0  # seconds
 UNDO_TIME = timedelta(days=1)  # for which a deleted conversation can be brought back
 BATCH = 100  # runs that are looked up at once
 
+Discard = Callable[[UUID], Awaitable[None]]  # what a project has outside of the database
+
 
 @asynccontextmanager
-async def housekeeping(sessions: Sessions, keep_events: timedelta) -> AsyncIterator[None]:
+async def housekeeping(sessions: Sessions, keep_events: timedelta, discard_files: Discard) -> AsyncIterator[None]:
     async def tidy_for_ever() -> None:
         while True:
             try:
-                await tidy(sessions, now(), keep_events)
+                await tidy(sessions, now(), keep_events, discard_files)
             except (SQLAlchemyError, OSError):
                 log.warning("Tidying up failed; it is tried again in an hour", exc_info=True)
             await asyncio.sleep(INTERVAL)
@@ -43,10 +45,14 @@ async def housekeeping(sessions: Sessions, keep_events: timedelta) -> AsyncItera
             await task
 
 
-async def tidy(sessions: Sessions, at: datetime, keep_events: timedelta) -> None:
+async def tidy(sessions: Sessions, at: datetime, keep_events: timedelta, discard_files: Discard) -> None:
     async with sessions() as session:
         await Conversations(session=session).purge(at - UNDO_TIME)
         await session.commit()
+        for project_id in await Projects(session=session).discarded(at - UNDO_TIME):
+            await discard_files(project_id)  # first, so that a killed process leaves no files that nobody knows of
+            await Projects(session=session).delete(project_id)
+            await session.commit()
     while True:
         async with sessions() as session:
             events = Events(session=session)

@@ -77,6 +77,11 @@ class Files:
             self._projects[project_id] = ProjectFiles(self._root / str(project_id), project_id, self._sessions)
         return self._projects[project_id]
 
+    async def discard(self, project_id: UUID) -> None:
+        """All files of a project and all their past, for good."""
+        await self.of(project_id).discard()
+        del self._projects[project_id]
+
     async def revision(self, id: UUID) -> Revision:
         async with self._sessions() as session:
             revision = await Revisions(session=session).get_one_or_none(id=id)
@@ -154,6 +159,11 @@ class ProjectFiles:
                     archive.writestr(entry.path, content)
         packed.seek(0)
         return packed
+
+    async def discard(self) -> None:
+        async with self.lock:
+            await self._threaded(self._folder.discard)
+            self._opened = False
 
     # Changing
 

@@ -1,6 +1,7 @@
 """What is let go in time, and what must not be."""
 
 from datetime import timedelta
+from pathlib import Path
 from uuid import UUID
 
 from advanced_alchemy.extensions.litestar import SQLAlchemyAsyncConfig
@@ -8,13 +9,19 @@ from sqlalchemy import update
 from uuid_utils.compat import uuid7
 
 from riverrun.agents.events import AgentChunk
-from riverrun.persistence.repositories import Conversations
-from riverrun.persistence.tables import Conversation, Run
+from riverrun.persistence.repositories import Conversations, Projects
+from riverrun.persistence.tables import Conversation, Project, Run
 from riverrun.runs.housekeeping import tidy
 from riverrun.runs.journal import Journal, now
+from riverrun.workspace.files import Files
 from tests.runs.journal_kit import collect, complete_event, journal_on, start_run, text_of
 
 MONTH = timedelta(days=30)
+
+
+async def no_files(_: UUID) -> None:
+    """No project was deleted here."""
+    raise AssertionError
 
 
 async def old_run(journal: Journal, database: SQLAlchemyAsyncConfig, age: timedelta) -> UUID:
@@ -33,13 +40,13 @@ async def test_the_chunks_of_an_old_run_are_merged_by_turn(database: SQLAlchemyA
     async with journal_on(database) as journal:
         run_id = await old_run(journal, database, timedelta(days=31))
         before = await collect(journal, run_id)
-        await tidy(sessions, now(), MONTH)
+        await tidy(sessions, now(), MONTH, no_files)
         after = await collect(journal, run_id)
         merged = [(event.turn, event.seq, event.offset, event.text) for event in after if isinstance(event, AgentChunk)]
         assert merged == [(2, 5, 0, "xy"), (1, 6, 0, "abc")]
         rest = [event for event in before if not isinstance(event, AgentChunk)]
         assert [event for event in after if not isinstance(event, AgentChunk)] == rest
-        await tidy(sessions, now(), MONTH)
+        await tidy(sessions, now(), MONTH, no_files)
         assert await collect(journal, run_id) == after
 
 
@@ -47,7 +54,7 @@ async def test_the_chunks_of_a_young_run_are_left_alone(database: SQLAlchemyAsyn
     async with journal_on(database) as journal:
         run_id = await old_run(journal, database, timedelta(days=29))
         before = await collect(journal, run_id)
-        await tidy(database.create_session_maker(), now(), MONTH)
+        await tidy(database.create_session_maker(), now(), MONTH, no_files)
         assert await collect(journal, run_id) == before
 
 
@@ -60,7 +67,7 @@ async def test_a_deleted_conversation_goes_for_good_after_a_day(database: SQLAlc
             for deleted in (now() - timedelta(hours=25), now() - timedelta(hours=23), None)
         ]
         await session.commit()
-    await tidy(sessions, now(), MONTH)
+    await tidy(sessions, now(), MONTH, no_files)
     async with sessions() as session:
         rows = Conversations(session=session)
         assert {row.id for row in await rows.get_many()} == {just_gone.id, kept.id}
@@ -77,5 +84,27 @@ async def test_text_is_the_same_after_merging(database: SQLAlchemyAsyncConfig) -
         async with database.get_session() as session:
             await session.execute(update(Run).values(ended_at=now() - timedelta(days=40)))
             await session.commit()
-        await tidy(database.create_session_maker(), now(), MONTH)
+        await tidy(database.create_session_maker(), now(), MONTH, no_files)
         assert text_of(await collect(journal, run_id)) == "river"
+
+
+async def test_a_deleted_project_goes_for_good_after_a_day_with_its_files(
+    database: SQLAlchemyAsyncConfig, tmp_path: Path
+) -> None:
+    sessions = database.create_session_maker()
+    files = Files(tmp_path, sessions)
+    projects = [
+        Project(id=uuid7(), name=name, deleted_at=deleted)
+        for name, deleted in (("long gone", now() - timedelta(hours=25)), ("just gone", now() - timedelta(hours=23)))
+    ]
+    async with sessions() as session:
+        session.add_all(projects)
+        await session.commit()
+    for project in projects:
+        await files.of(project.id).save("a.txt", "x")
+    await tidy(sessions, now(), MONTH, files.discard)
+    async with sessions() as session:
+        left = [project.name for project in await Projects(session=session).list() if project.deleted_at]
+    assert left == ["just gone"]
+    assert [folder.name for folder in tmp_path.iterdir()] == [str(projects[1].id)]
+    assert (await files.of(projects[1].id).show("a.txt")).text == "x"
