@@ -92,7 +92,8 @@ async def test_a_deleted_project_goes_for_good_after_a_day_with_its_files(
     database: SQLAlchemyAsyncConfig, tmp_path: Path
 ) -> None:
     sessions = database.create_session_maker()
-    files = Files(tmp_path, sessions)
+    folder = tmp_path / "projects"
+    files = Files(folder, sessions)
     projects = [
         Project(id=uuid7(), name=name, deleted_at=deleted)
         for name, deleted in (("long gone", now() - timedelta(hours=25)), ("just gone", now() - timedelta(hours=23)))
@@ -104,7 +105,7 @@ async def test_a_deleted_project_goes_for_good_after_a_day_with_its_files(
         await files.of(project.id).save("a.txt", "x")
     await tidy(sessions, now(), MONTH, files.discard)
     async with sessions() as session:
-        left = [project.name for project in await Projects(session=session).list() if project.deleted_at]
+        left = [project.name for project in await Projects(session=session).get_many() if project.deleted_at]
     assert left == ["just gone"]
-    assert [folder.name for folder in tmp_path.iterdir()] == [str(projects[1].id)]
+    assert [one.name for one in folder.iterdir()] == [str(projects[1].id)]
     assert (await files.of(projects[1].id).show("a.txt")).text == "x"
