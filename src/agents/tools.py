@@ -33,11 +33,14 @@ class Answer(Struct, frozen=True):
 
 
 class Tool(Struct, frozen=True):
-    """`time_limit` is in seconds, `output_limit` in characters."""
+    """`checked` makes arguments of JSON as the model wrote it; it raises ValidationError or ToolError.
+
+    `time_limit` is in seconds, `output_limit` in characters.
+    """
 
     schema: ToolSchema
     function: Callable[..., Any]
-    arguments: type[pydantic.BaseModel]
+    checked: Callable[[str], dict[str, Any]]
     time_limit: float = TIME_LIMIT
     output_limit: int = OUTPUT_LIMIT
 
@@ -48,9 +51,9 @@ class Tool(Struct, frozen=True):
     async def use(self, arguments: str) -> Answer:
         """Never raises but for cancellation. `arguments` is JSON as the model wrote it."""
         try:
-            checked = self.arguments.model_validate_json(arguments)
+            checked = self.checked(arguments)
             async with asyncio.timeout(self.time_limit):
-                answer = await self._call({name: getattr(checked, name) for name in type(checked).model_fields})
+                answer = await self._call(checked)
         except pydantic.ValidationError as refusal:
             return Answer(f"The arguments are wrong: {reasons(refusal)}", failed=True)
         except ToolError as refusal:
@@ -92,7 +95,12 @@ def tool(
     parameters = arguments.model_json_schema()
     parameters.pop("title", None)
     schema = ToolSchema(function.__name__, (said.description or "").strip(), parameters)
-    return Tool(schema, function, arguments, time_limit, output_limit)
+
+    def checked(text: str) -> dict[str, Any]:
+        values = arguments.model_validate_json(text)
+        return {name: getattr(values, name) for name in arguments.model_fields}
+
+    return Tool(schema, function, checked, time_limit, output_limit)
 
 
 async def use(tools: Sequence[Tool], call: ToolCall) -> Answer:

@@ -1,0 +1,237 @@
+"""Tools from MCP servers (https://modelcontextprotocol.io), found at a URL (streamable HTTP) or started (stdio)."""
+
+import asyncio
+import json
+import logging
+import os
+import re
+import shlex
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TextIO
+from uuid import UUID
+
+from mcp import Client, MCPError, StdioServerParameters, stdio_client, types
+from msgspec import Struct
+
+from .exchange import ToolSchema
+from .tools import Answer, Tool, ToolError
+
+log = logging.getLogger(__name__)
+# It logs, as errors with a traceback, what servers print that is not of the protocol.
+logging.getLogger("mcp").setLevel(logging.CRITICAL)
+
+START_LIMIT = 10.0  # seconds for a server to start and to tell its tools
+END_LIMIT = 10.0  # seconds for it to end; the client needs 7 to end a process that does not want to
+MOST_TOOLS = 128  # of a server
+LAST_WORDS = 2_000  # bytes of its standard error
+NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]+")
+LONGEST_NAME = 64  # characters, as model servers have it
+
+
+class Server(Struct, frozen=True):
+    """`address` is a URL, or a command line."""
+
+    name: str
+    address: str
+
+
+class Toolbox(Struct, frozen=True):
+    """`failures` are sentences on the servers that could not be had."""
+
+    tools: Sequence[Tool] = ()
+    failures: Sequence[str] = ()
+
+
+class Toolboxes:
+    """Connects for as long as a toolbox is in use, so that nothing a server remembers goes from one run to another."""
+
+    @asynccontextmanager
+    async def of(self, project_id: UUID, servers: Sequence[Server]) -> AsyncGenerator[Toolbox, None]:
+        """All servers at the same time; one that fails does not keep the others, or the run, from working."""
+        connections = [Connection(server) for server in servers]
+        try:
+            failures = [failure for failure in await asyncio.gather(*map(Connection.opened, connections)) if failure]
+            for failure in failures:
+                log.warning("Project %s: %s", project_id, failure)
+            yield Toolbox([tool for connection in connections for tool in connection.tools], failures)
+        finally:
+            await to_the_end(asyncio.gather(*map(Connection.close, connections)))
+
+
+class Connection:
+    """One server. Its client lives in a task of its own, in which it is entered and left, however that comes about."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.tools: Sequence[Tool] = ()
+        self._leave = asyncio.Event()
+        self._outcome: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._task = asyncio.create_task(self._live(), name=f"MCP server {server.name}")
+
+    async def opened(self) -> str:
+        """Why it cannot be used, as a sentence; empty when it can."""
+        await asyncio.wait([self._outcome], timeout=START_LIMIT)
+        if not self._outcome.done():
+            self._cancel()
+            self._outcome.set_result(f"did not answer within {START_LIMIT:g} s.")
+        failure = self._outcome.result()
+        return failure and f"The tool server {self.server.name} {failure}"
+
+    async def close(self) -> None:
+        if not self._outcome.done():
+            self._cancel()
+        self._leave.set()
+        _, late = await asyncio.wait([self._task], timeout=END_LIMIT)
+        if late:
+            self._cancel()
+            await asyncio.wait(late)
+
+    def _cancel(self) -> None:
+        """Once: a second time would interrupt how the client ends the server's process."""
+        if not self._task.cancelling():
+            self._task.cancel()
+
+    async def _live(self) -> None:
+        with overhearing() as (errors, last_words):
+            try:
+                async with Client(transport(self.server.address, errors)) as client:
+                    tools = await self._tools(client)
+                    if not self._outcome.done():
+                        self.tools = tools
+                        self._outcome.set_result("")
+                    await self._leave.wait()
+            except Exception as failure:
+                log.debug("Tool server %s: %s", self.server.name, last_words(), exc_info=failure)
+                if not self._outcome.done():
+                    self._outcome.set_result(f"cannot be used: {reason_of(failure, last_words())}")
+
+    async def _tools(self, client: Client) -> Sequence[Tool]:
+        told = await listed(client)
+        names = unique([f"{self.server.name}__{tool.name}" for tool in told])
+        return [self._tool(client, name, tool) for name, tool in zip(names, told, strict=True)]
+
+    def _tool(self, client: Client, name: str, told: types.Tool) -> Tool:
+        async def call(**arguments: Any) -> Answer:
+            try:
+                return answer_of(await client.call_tool(told.name, arguments))
+            except MCPError as refusal:
+                raise ToolError(f"The tool server {self.server.name} failed: {reason_of(refusal)}") from refusal
+
+        return Tool(ToolSchema(name, told.description or told.title or "", told.input_schema), call, json_object)
+
+
+async def to_the_end(work: asyncio.Future[Any]) -> None:
+    """Waits for it even when cancelled, and lets itself be cancelled only then."""
+    cancelled: asyncio.CancelledError | None = None
+    while not work.done():
+        try:
+            await asyncio.wait([work])
+        except asyncio.CancelledError as cancellation:
+            cancelled = cancellation
+    if cancelled:
+        raise cancelled
+    work.result()
+
+
+@contextmanager
+def overhearing() -> Generator[tuple[TextIO, Any], None, None]:
+    """A file for a server's standard error, and a function that gives the last line that was written there.
+
+    All is read, for a server must not wait for us, but only the end is kept.
+    """
+    loop = asyncio.get_running_loop()
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    heard = b""
+
+    def hear() -> None:
+        nonlocal heard
+        try:
+            said = os.read(reading, 65_536)
+        except BlockingIOError:
+            return
+        heard = (heard + said)[-LAST_WORDS:]
+
+    def last_words() -> str:
+        hear()
+        lines = heard.decode(errors="replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+    with open(writing, "w") as file:  # never blocks
+        loop.add_reader(reading, hear)
+        try:
+            yield file, last_words
+        finally:
+            loop.remove_reader(reading)
+            os.close(reading)
+
+
+def transport(address: str, errors: TextIO) -> Any:
+    """What the client takes. A command gets none of our environment but what every program needs. Raises ValueError."""
+    if address.startswith(("http://", "https://")):
+        return address
+    command, *arguments = shlex.split(address) or [""]
+    return stdio_client(StdioServerParameters(command=command, args=arguments), errlog=errors)
+
+
+async def listed(client: Client) -> Sequence[types.Tool]:
+    page = await client.list_tools()
+    tools = list(page.tools)
+    while page.next_cursor and len(tools) < MOST_TOOLS:
+        page = await client.list_tools(cursor=page.next_cursor)
+        tools += page.tools
+    return tools[:MOST_TOOLS]
+
+
+def unique(names: Sequence[str]) -> list[str]:
+    """As model servers take them, and no two the same."""
+    taken: dict[str, None] = {}
+    for name in names:
+        cleaned = NOT_IN_NAMES.sub("_", name)
+        end, number = "", 1
+        while (whole := cleaned[: LONGEST_NAME - len(end)] + end) in taken:
+            number += 1
+            end = f"_{number}"
+        taken[whole] = None
+    return list(taken)
+
+
+def json_object(arguments: str) -> dict[str, Any]:
+    """The server checks what is in it. Raises ToolError."""
+    try:
+        value = json.loads(arguments or "{}")
+    except ValueError as failure:
+        raise ToolError(f"The arguments are not JSON: {failure}") from failure
+    if not isinstance(value, dict):
+        raise ToolError("The arguments are not a JSON object.")
+    return value
+
+
+def answer_of(result: types.CallToolResult) -> Answer:
+    parts = [told(part) for part in result.content]
+    if not parts and result.structured_content is not None:
+        parts = [json.dumps(result.structured_content, ensure_ascii=False)]
+    return Answer("\n".join(parts) or "Done.", failed=result.is_error)
+
+
+def told(part: types.ContentBlock) -> str:
+    match part:
+        case types.TextContent():
+            return part.text
+        case types.EmbeddedResource(resource=types.TextResourceContents() as resource):
+            return resource.text
+        case types.ResourceLink():
+            return f"[{part.name}]({part.uri})"
+        case _:
+            return f"[{part.type}]"
+
+
+def reason_of(failure: BaseException, last_words: str = "") -> str:
+    """In a line; of failures that came together, the first."""
+    while isinstance(failure, BaseExceptionGroup):
+        failure = failure.exceptions[0]
+    if isinstance(failure, FileNotFoundError):
+        return f"there is no command {failure.filename}."
+    reason = " ".join(str(failure).split())[:300].rstrip(".") or type(failure).__name__
+    return f"{reason}. It says: {last_words[:300]}" if last_words else f"{reason}."
