@@ -2,21 +2,25 @@
 
 from collections.abc import Iterator, Sequence
 from difflib import unified_diff
+from itertools import chain
 
 CONTEXT = 3  # lines
-MOST_COMPARED = 3_000  # lines on a side; comparing takes quadratic time, so of more all are told as replaced
-LONGEST = 200_000  # characters
+MOST_COMPARED = 3_000  # lines on a side; comparing takes quadratic time
+LONGEST = 50_000  # characters; the contents themselves are kept
 
 
 def diff_of(path: str, before: str | None, after: str | None) -> str:
     """None: there is no file."""
-    lines = list(compared(split(before), split(after)))
-    if not lines:
-        return ""
+    lines = compared(split(before), split(after))
     head = [f"--- {'/dev/null' if before is None else f'a/{path}'}\n"]
     head.append(f"+++ {'/dev/null' if after is None else f'b/{path}'}\n")
-    text = "".join([*head, *map(whole, lines)])
-    return text if len(text) <= LONGEST else f"{text[:LONGEST].rsplit(chr(10), 1)[0]}\n… the rest is left out …\n"
+    told, size = list[str](), 0
+    for line in chain(head, map(whole, lines)):
+        size += len(line)
+        if size > LONGEST:
+            return "".join([*told, "… the rest is left out …\n"])
+        told.append(line)
+    return "".join(told) if len(told) > len(head) else ""
 
 
 def split(text: str | None) -> list[str]:
@@ -27,20 +31,27 @@ def split(text: str | None) -> list[str]:
 
 def compared(before: Sequence[str], after: Sequence[str]) -> Iterator[str]:
     """Hunks. What is the same at both ends is not looked at again."""
-    same = next(
-        (n for n, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), min(len(before), len(after))
-    )
-    start = max(0, same - CONTEXT)
-    rest = min(len(before), len(after)) - same
-    ending = next((n for n in range(rest) if before[-1 - n] != after[-1 - n]), rest)
-    tail = max(0, ending - CONTEXT)
-    old, new = before[start : len(before) - tail], after[start : len(after) - tail]
-    if max(len(old), len(new)) <= MOST_COMPARED:
-        hunks = unified_diff(old, new, n=CONTEXT)
-        next(hunks, None), next(hunks, None)
-        yield from (shifted(line, start) if line.startswith("@@") else line for line in hunks)
+    start, end = in_common(before, after)
+    if max(len(before), len(after)) - start - end > MOST_COMPARED:
+        yield from replaced(start, before[start : len(before) - end], after[start : len(after) - end])
         return
-    yield f"@@ -{start + 1},{len(old)} +{start + 1},{len(new)} @@\n"
+    start, end = max(0, start - CONTEXT), max(0, end - CONTEXT)
+    hunks = unified_diff(before[start : len(before) - end], after[start : len(after) - end], n=CONTEXT)
+    next(hunks, None), next(hunks, None)
+    yield from (shifted(line, start) if line.startswith("@@") else line for line in hunks)
+
+
+def in_common(before: Sequence[str], after: Sequence[str]) -> tuple[int, int]:
+    """How many lines are the same at the beginning, and of the others at the end."""
+    shorter = min(len(before), len(after))
+    start = next((n for n in range(shorter) if before[n] != after[n]), shorter)
+    end = next((n for n in range(shorter - start) if before[-1 - n] != after[-1 - n]), shorter - start)
+    return start, end
+
+
+def replaced(start: int, old: Sequence[str], new: Sequence[str]) -> Iterator[str]:
+    note = " too many lines to compare" if old and new else ""
+    yield f"@@ -{start + bool(old)},{len(old)} +{start + bool(new)},{len(new)} @@{note}\n"
     yield from (f"-{line}" for line in old)
     yield from (f"+{line}" for line in new)
 

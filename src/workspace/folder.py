@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from hashlib import sha256
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from uuid import uuid4
 
 from msgspec import Struct
 
 from ..agents.context import WorkspaceError
-from .paths import alike
+from .paths import alike, is_path
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe that nobody writes to must not hold us
@@ -32,28 +32,34 @@ class Folder:
     """Paths are checked ones. Blocks, so it is for threads. Raises WorkspaceError for what cannot be done."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self.root = root
         self._files = root / "files"
         self._objects = root / "objects"
         self._making = root / "making"
+        self._intent = root / "intent"
 
     def prepare(self) -> None:
         for folder in (self._files, self._objects, self._making):
             folder.mkdir(parents=True, exist_ok=True)
 
     def entries(self, below: str = "") -> list[Entry]:
-        """Plain files alone, by path. Links, pipes and devices are passed over."""
-        found = []
-        if self._files.is_dir():
-            for path, folders, names, fd in os.fwalk(self._files, follow_symlinks=False):
-                folders.sort()
-                place = Path(path).relative_to(self._files).as_posix()
-                for name in names:
+        """Plain files alone, by path. Links, pipes, devices and what no path can name are passed over."""
+        return sorted((entry for entry in self._walk() if is_below(entry.path, below)), key=lambda entry: entry.path)
+
+    def has_entries(self) -> bool:
+        return any(self._walk())
+
+    def _walk(self) -> Iterator[Entry]:
+        if not self._files.is_dir():
+            return
+        for top, folders, names, fd in os.fwalk(self._files, follow_symlinks=False):
+            place = top[len(str(self._files)) + 1 :]
+            folders[:] = [name for name in folders if is_path(joined(place, name))]
+            for name in names:
+                with suppress(FileNotFoundError):  # somebody else may be deleting
                     known = os.stat(name, dir_fd=fd, follow_symlinks=False)
-                    if stat.S_ISREG(known.st_mode):
-                        where = name if place == "." else f"{place}/{name}"
-                        found.append(Entry(where, known.st_size, datetime.fromtimestamp(known.st_mtime, UTC)))
-        return sorted((entry for entry in found if is_below(entry.path, below)), key=lambda entry: entry.path)
+                    if stat.S_ISREG(known.st_mode) and is_path(path := joined(place, name)):
+                        yield Entry(path, known.st_size, datetime.fromtimestamp(known.st_mtime, UTC))
 
     def read(self, path: str, limit: int | None = None) -> bytes | None:
         """None when there is no such file. Raises WorkspaceError when it has more than `limit` bytes."""
@@ -72,25 +78,26 @@ class Folder:
             raise WorkspaceError(f"{path} is larger than {limit // 1000:,} kB, which is too large for this.")
         return content
 
-    def put(self, path: str, content: bytes) -> None:
-        """The file has the old content or the new one, whatever happens in between."""
-        with self._temporary(content) as made, self._parent(path, make=True) as (parent, name):
-            try:
-                if not stat.S_ISREG(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
-                    raise WorkspaceError(f"{path} is not a plain file.")
-            except FileNotFoundError:
-                pass
-            os.replace(made, name, dst_dir_fd=parent)
+    def stage(self, content: bytes) -> str:
+        """Writes a file that only has to be put in its place, which takes no room on the disk. Returns its name."""
+        name = uuid4().hex
+        self._write(self._making / name, content)
+        return name
+
+    def place(self, staged: str, path: str) -> None:
+        """The file has the old content or the new one, whatever happens in between. Does nothing a second time."""
+        made = self._making / staged
+        if made.exists():
+            with self._parent(path, make=True) as (parent, name):
+                os.replace(made, name, dst_dir_fd=parent)
 
     def remove(self, path: str) -> None:
-        """With the folders that are empty then."""
-        with suppress(FileNotFoundError):
-            with self._parent(path) as (parent, name):
-                os.unlink(name, dir_fd=parent)
-            folder = (self._files / path).parent
-            while folder != self._files:
-                folder.rmdir()
-                folder = folder.parent
+        """With the folders that are empty then. Does nothing a second time."""
+        with suppress(FileNotFoundError), self._parent(path) as (parent, name):
+            os.unlink(name, dir_fd=parent)
+        for folder in PurePosixPath(path).parents[:-1]:
+            with suppress(OSError), self._parent(str(folder)) as (parent, name):
+                os.rmdir(name, dir_fd=parent)
 
     def check_place(self, path: str) -> None:
         """Raises WorkspaceError for a new path that some system would take for one that is there."""
@@ -127,8 +134,7 @@ class Folder:
         name = sha256(content).hexdigest()
         kept = self._objects / name
         if not kept.exists():
-            with self._temporary(content) as made:
-                os.replace(made, kept)
+            os.replace(self._making / self.stage(content), kept)
         return name
 
     def kept(self, name: str) -> bytes:
@@ -139,36 +145,28 @@ class Folder:
 
     # What is being done
 
-    def note(self, text: str) -> None:
-        with self._temporary(text.encode()) as made:
-            os.replace(made, self._root / "intent")
+    def note(self, intent: bytes) -> None:
+        os.replace(self._making / self.stage(intent), self._intent)
 
-    def noted(self) -> str | None:
+    def noted(self) -> bytes | None:
         try:
-            return (self._root / "intent").read_text()
+            return self._intent.read_bytes()
         except FileNotFoundError:
             return None
 
     def forget(self) -> None:
-        with suppress(FileNotFoundError):
-            (self._root / "intent").unlink()
-        for left in self._making.iterdir() if self._making.is_dir() else ():
+        self._intent.unlink(missing_ok=True)
+        for left in self._making.iterdir():
             left.unlink()
 
     def discard(self) -> None:
-        shutil.rmtree(self._root, ignore_errors=True)
+        shutil.rmtree(self.root, ignore_errors=True)
 
-    @contextmanager
-    def _temporary(self, content: bytes) -> Iterator[Path]:
-        made = self._making / uuid4().hex
-        try:
-            with open(os.open(made, NEW, 0o644), "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            yield made
-        finally:
-            made.unlink(missing_ok=True)
+    def _write(self, place: Path, content: bytes) -> None:
+        with open(os.open(place, NEW, 0o644), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
 
     @contextmanager
     def _parent(self, path: str, make: bool = False) -> Iterator[tuple[int, str]]:
@@ -190,3 +188,7 @@ class Folder:
 
 def is_below(path: str, folder: str) -> bool:
     return not folder or path == folder or path.startswith(f"{folder}/")
+
+
+def joined(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name

@@ -7,10 +7,10 @@ from ..agents.context import WorkspaceError
 
 LONGEST_PATH = 400  # characters
 LONGEST_PART = 100  # characters
-LONGEST_NAME = 200  # bytes of a part in UTF-8; file systems take 255, and a temporary name needs some
+LONGEST_NAME = 255  # bytes of a part in UTF-8, which is what file systems take
 DEEPEST = 20  # folders
 
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 FORBIDDEN = re.compile(r'[<>:"|?*\\]')
 DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)(?:\..*)?", re.IGNORECASE)
 
@@ -34,6 +34,14 @@ def checked(path: str) -> str:
     for part in parts:
         check_part(part, kept)
     return kept
+
+
+def is_path(path: str) -> bool:
+    """Whether a file that lies there can be named at all."""
+    try:
+        return checked(path) == path
+    except WorkspaceError:
+        return False
 
 
 def check_part(part: str, path: str) -> None:

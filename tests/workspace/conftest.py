@@ -7,7 +7,8 @@ from advanced_alchemy.extensions.litestar import SQLAlchemyAsyncConfig
 from uuid_utils.compat import uuid7
 
 from riverrun.persistence.tables import DEFAULT_PROJECT
-from riverrun.workspace.files import Files, ProjectFiles, RunFiles
+from riverrun.workspace.files import Files, ProjectFiles
+from riverrun.workspace.run import RunFiles
 
 
 @pytest.fixture

@@ -11,8 +11,10 @@ from uuid_utils.compat import uuid7
 
 from riverrun.agents.context import WorkspaceError
 from riverrun.persistence.tables import DEFAULT_PROJECT
-from riverrun.workspace import files as limits
-from riverrun.workspace.files import Files, ProjectFiles, RunFiles
+from riverrun.workspace import store as limits
+from riverrun.workspace.files import Files, ProjectFiles
+from riverrun.workspace.run import RunFiles
+from riverrun.workspace.text import TEXT_LIMIT
 
 IMAGE = b"\x89PNG\r\n\x1a\n\0\0"
 
@@ -165,7 +167,7 @@ async def test_sizes_and_counts_are_limited(
     run: RunFiles, project: ProjectFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(WorkspaceError, match="at most"):
-        await run.write("big.txt", "x" * (limits.TEXT_LIMIT + 1))
+        await run.write("big.txt", "x" * (TEXT_LIMIT + 1))
     with pytest.raises(WorkspaceError, match="20 MB"):
         await project.upload("big.bin", in_pieces(b"x" * 21_000_000, 1_000_000))
     await project.upload("large.txt", in_pieces(b"x" * 1_500_000, 100_000))

@@ -12,7 +12,9 @@ from sqlalchemy import text
 
 from riverrun.agents.context import WorkspaceError
 from riverrun.persistence.tables import DEFAULT_PROJECT
-from riverrun.workspace.files import Files, ProjectFiles, RunFiles, hash_of
+from riverrun.workspace.files import Files, ProjectFiles
+from riverrun.workspace.run import RunFiles
+from riverrun.workspace.text import hash_of
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 

@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from riverrun.agents.context import WorkspaceError
-from riverrun.workspace.files import ProjectFiles, RunFiles
+from riverrun.workspace.files import ProjectFiles
 from riverrun.workspace.paths import checked
+from riverrun.workspace.run import RunFiles
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
