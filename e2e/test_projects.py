@@ -9,6 +9,8 @@ from playwright.sync_api import Locator, Page, expect
 from e2e.conftest import OpenPage
 from e2e.steps import (
     composer,
+    eventually,
+    held,
     open_app,
     own_messages,
     path_of,
@@ -211,6 +213,14 @@ def test_a_tool_server_is_added_and_removed(page: Page, watch: Watch) -> None:
     page.get_by_label("Address").fill("http://127.0.0.1:9/mcp")
     page.get_by_role("button", name="Add").click()
     expect(page.locator(".card__title")).to_have_text("weather")
+    expect(page.get_by_text("Connecting…")).to_be_hidden()
+    with held(page, "**/trials") as trials:
+        page.get_by_role("button", name="Try weather").click()
+        expect(page.get_by_text("Connecting…")).to_be_visible()
+        eventually(page, lambda: len(trials) == 1)
+    expect(page.get_by_text("The tool server weather cannot be used")).to_be_visible()
+    expect(page.get_by_text("Connecting…")).to_be_hidden()
+    expect(page.get_by_role("button", name="Try weather")).to_be_focused()
     page.get_by_role("button", name="Remove weather").click()
     expect(page.locator(".card")).to_have_count(0)
 

@@ -1,6 +1,7 @@
 """The page of a project's tool servers: MCP servers whose tools its agents may use."""
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -13,12 +14,14 @@ from msgspec import Struct
 from sqlalchemy.exc import IntegrityError
 
 from ..agents.kits import DOCUMENTS, FILES
+from ..agents.mcp import Server, Toolbox, Toolboxes
 from ..errors import Invalid, NotFound
 from ..persistence.repositories import Projects, ToolServers
 from ..persistence.tables import Project, ToolServer
+from ..rendering.fragments import partial
 from ..rendering.templates import to_html
 from ..settings import Settings
-from .answers import html, see
+from .answers import PageRequest, html, is_scripted, partials, see
 from .body import short_entry
 from .finding import found_project
 
@@ -70,6 +73,25 @@ class ToolPages(Controller):
         project = await found_project(projects, project_id)
         return html(await tools_page(project, tool_servers, settings, data, wrong), status=wrong.status)
 
+    @post("/{server_id:uuid}/trials")
+    async def try_out(
+        self,
+        request: PageRequest,
+        project_id: FromPath[UUID],
+        server_id: FromPath[UUID],
+        projects: NamedDependency[Projects],
+        tool_servers: NamedDependency[ToolServers],
+        settings: NamedDependency[Settings],
+    ) -> Response[Any]:
+        """Shows the tools that the server has now, or why it cannot be used. Nothing of that is kept."""
+        project = await found_project(projects, project_id)
+        server = await found_server(tool_servers, project_id, server_id)
+        await tool_servers.session.commit()  # what is asked may take its time to answer
+        trial = await tried(server, settings)
+        if is_scripted(request):
+            return partials(partial(f"#trial-{server_id}", "innerHTML", to_html("projects/_trial.html", trial=trial)))
+        return html(await tools_page(project, tool_servers, settings, trials={server_id: trial}))
+
     @post("/{server_id:uuid}/deletions")
     async def remove(
         self, project_id: FromPath[UUID], server_id: FromPath[UUID], tool_servers: NamedDependency[ToolServers]
@@ -105,6 +127,13 @@ def is_url(address: str) -> bool:
     return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
+async def tried(server: ToolServer, settings: Settings) -> Toolbox:
+    if not (is_url(server.address) or settings.tool_commands):
+        return Toolbox(failures=["Command lines are off here, so it is not started."])
+    async with Toolboxes().of(server.project_id, [Server(server.name, server.address)]) as toolbox:
+        return toolbox
+
+
 async def found_server(tool_servers: ToolServers, project_id: UUID, id: UUID) -> ToolServer:
     if server := await tool_servers.find(project_id, id):
         return server
@@ -117,6 +146,7 @@ async def tools_page(
     settings: Settings,
     written: Added | None = None,
     wrong: Invalid | None = None,
+    trials: Mapping[UUID, Toolbox] | None = None,
 ) -> str:
     return to_html(
         "projects/tools.html",
@@ -127,4 +157,5 @@ async def tools_page(
         commands=settings.tool_commands,
         written=written or Added(),
         wrong=wrong,
+        trials=trials or {},
     )

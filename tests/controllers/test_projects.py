@@ -1,7 +1,10 @@
 """Projects, memories and tool servers, in the page and for programs."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import shlex
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import httpx
@@ -12,8 +15,9 @@ from tests.controllers.api_kit import Program
 from tests.controllers.page_kit import Browser, the, with_class
 from tests.model_server import ModelServer
 from tests.rendering.dom import Element, parse, swap
-from tests.server import Server
+from tests.server import Server, free_port
 
+TOOL_SERVER = Path(__file__).parents[1] / "agents" / "mcp_server.py"
 DEFAULT = "/p/00000000-0000-7000-8000-000000000001"
 
 
@@ -340,6 +344,66 @@ async def test_a_tool_server_that_cannot_be_is_refused(
     assert the(page, f"#{field}").attributes["aria-invalid"] == "true"
     assert (value(page, "#name"), value(page, "#address")) == (name, address)
     assert len(with_class(page, "card")) == 1
+
+
+@pytest.fixture(scope="module")
+def with_commands(model: ModelServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    settings = {"RIVERRUN_MODEL_URL": model.url, "RIVERRUN_TOOL_COMMANDS": "on"}
+    with Server(tmp_path_factory.mktemp("commands"), **settings).start() as running:
+        yield running
+
+
+def trial(page: Element) -> list[str]:
+    """What a trial told, line by line."""
+    lines = (line for card in with_class(page, "trial") for line in card.text.splitlines())
+    return [line for line in lines if line]
+
+
+async def try_out(browser: Browser, project: str, scripted: bool) -> list[str]:
+    page = await browser.open(f"{project}/tools")
+    action = str(with_class(page, "card__try")[0].attributes["action"])
+    if not scripted:
+        return trial(parse((await browser.submit(action)).text))
+    swap(page, (await browser.post(action, shown=f"{project}/tools")).text)
+    return trial(page)
+
+
+@pytest.mark.parametrize("scripted", [True, False])
+async def test_a_tool_server_is_tried_and_its_tools_are_shown(with_commands: Server, scripted: bool) -> None:
+    async with httpx.AsyncClient(base_url=with_commands.url, timeout=20) as client:
+        browser = Browser(client)
+        project = await new_project(browser)
+        address = f"{shlex.quote(sys.executable)} {shlex.quote(str(TOOL_SERVER))}"
+        added = await browser.submit(f"{project}/tools", name="rehearsal", address=address)
+        assert added.status_code == 303, added.text
+        told = await try_out(browser, project, scripted)
+        assert told[0].startswith("It answers, and has ")
+        assert "add Adds two numbers." in told
+
+
+@pytest.mark.parametrize("scripted", [True, False])
+async def test_a_tool_server_that_fails_tells_why(browser: Browser, scripted: bool) -> None:
+    project = await new_project(browser)
+    await browser.submit(f"{project}/tools", name="nowhere", address=f"http://127.0.0.1:{free_port()}/mcp")
+    (why,) = await try_out(browser, project, scripted)
+    assert why.startswith("The tool server nowhere cannot be used: ")
+
+
+async def test_a_command_is_not_started_once_commands_are_off(with_commands: Server, tmp_path: Path) -> None:
+    trace = tmp_path / "started"
+    async with httpx.AsyncClient(base_url=with_commands.url, timeout=20) as client:
+        browser = Browser(client)
+        project = await new_project(browser)
+        await browser.submit(f"{project}/tools", name="command", address=f"touch {trace}")
+        await try_out(browser, project, scripted=False)
+        assert trace.exists(), "otherwise what follows shows nothing"
+        trace.unlink()
+        with_commands.stop()
+        with_commands.start(RIVERRUN_TOOL_COMMANDS="off")
+        assert await try_out(browser, project, scripted=False) == ["Command lines are off here, so it is not started."]
+        assert not trace.exists()
+        with_commands.stop()
+        with_commands.start(RIVERRUN_TOOL_COMMANDS="on")
 
 
 # For programs
