@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
+from itertools import count
 from typing import Any, Literal
 
 import msgspec
@@ -44,6 +45,7 @@ class Agent(Struct, frozen=True):
         yield AgentStart(agent=self.name, turn=turn, role=self.role, task=task, lane=lane, parent=parent)
         told = Telling(self.name, turn)
         prompt = [Message(role="system", content=self.instructions), *messages]
+        ids = (f"{turn}.{number}" for number in count(1))
         for left in reversed(range(ROUNDS)):
             tools = [tool.schema for tool in self.tools] if left else []
             calls: list[ToolCall] = []
@@ -67,14 +69,20 @@ class Agent(Struct, frozen=True):
             if not (calls and tools):
                 break
             prompt.append(Message(role="assistant", content="".join(said), tool_calls=calls))
-            async with aclosing(self._use(calls, turn, prompt)) as uses:
+            async with aclosing(self._use(calls, ids, turn, prompt)) as uses:
                 async for event in uses:
                     yield event
         yield told.complete()
 
-    async def _use(self, calls: Sequence[ToolCall], turn: int, prompt: list[Message]) -> AsyncGenerator[Event, None]:
-        """All calls at once, told as they end; the model gets the answers in the order of its calls."""
-        for call in calls:
+    async def _use(
+        self, calls: Sequence[ToolCall], ids: Iterator[str], turn: int, prompt: list[Message]
+    ) -> AsyncGenerator[Event, None]:
+        """All calls at once, told as they end; the model gets the answers in the order of its calls.
+
+        They are told under ids of our own: many servers begin with the same ones in every round.
+        """
+        known = [(next(ids), call) for call in calls]
+        for call_id, call in known:
             arguments = arguments_of(call)
             yield Interaction(
                 agent=self.name,
@@ -83,23 +91,23 @@ class Agent(Struct, frozen=True):
                 content=printable(call.arguments) if arguments is None else "",
                 tool_name=call.name,
                 tool_arguments=arguments,
-                call_id=call.call_id,
+                call_id=call_id,
             )
-        tasks = [asyncio.create_task(answered(self.tools, call)) for call in calls]
+        tasks = [asyncio.create_task(answered(self.tools, call_id, call)) for call_id, call in known]
         try:
             for next_one in asyncio.as_completed(tasks):
-                call, answer = await next_one
+                call_id, call, answer = await next_one
                 yield Interaction(
                     agent=self.name,
                     turn=turn,
                     kind="tool_response",
                     content=printable(answer.content),
                     tool_name=call.name,
-                    call_id=call.call_id,
+                    call_id=call_id,
                 )
                 for event in answer.told:
                     yield self._signed(event, turn)
-            for call, answer in (task.result() for task in tasks):
+            for _, call, answer in (task.result() for task in tasks):
                 prompt.append(Message(role="tool", content=answer.content, call_id=call.call_id))
         finally:
             for task in tasks:
@@ -183,8 +191,8 @@ class Thoughts:
         return Interaction(agent=self._agent, turn=self._turn, kind="thought", content=content)
 
 
-async def answered(tools: Sequence[Tool], call: ToolCall) -> tuple[ToolCall, Answer]:
-    return call, await use(tools, call)
+async def answered(tools: Sequence[Tool], call_id: str, call: ToolCall) -> tuple[str, ToolCall, Answer]:
+    return call_id, call, await use(tools, call)
 
 
 def arguments_of(call: ToolCall) -> dict[str, Any] | None:

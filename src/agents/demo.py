@@ -112,6 +112,10 @@ class DemoModel:
         written = sum(len(TOKEN.findall(text)) for text in (said.text, *(json.dumps(call) for call in said.calls)))
         yield Finished("tool_calls" if said.calls else "stop", Usage(read, written))
 
+    def named(self, name: str) -> "DemoModel":
+        """There is no other."""
+        return self
+
     async def aclose(self) -> None:
         pass
 

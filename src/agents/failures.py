@@ -28,6 +28,14 @@ UNKNOWN_MODEL = re.compile(
     re.IGNORECASE,
 )
 NO_CREDIT = re.compile(r"insufficient_quota|insufficient (credit|balance|funds)|billing", re.IGNORECASE)
+NO_TOOLS = re.compile(
+    r"(not|n't|no endpoints found that) support (parameters?:\W*|native )?(tools?\b|tool[ _-]?call|function)"
+    r"|\b(tools?|functions?)( use| call\w*)?\W? (is|are) not (supported|enabled)(?!.{0,40}stream)"
+    r"|unsupported param\w*\W+tools\b"
+    r"|\btools? (param|choice) requires",
+    re.IGNORECASE,
+)
+"""Ollama, LiteLLM, OpenRouter; OpenAI, Azure, Groq, Gemini; older and newer llama.cpp, vLLM."""
 TO_BE_REPEATED = {408, 409}
 
 
@@ -35,7 +43,7 @@ class Failure(ModelError):
     """A model error, with what may still be tried as long as nothing has been said.
 
     `again`: the same request, `after` so many seconds if the server named a time. `whole`: a request that
-    does not stream. `refused`: the server did not like how it was asked.
+    does not stream. `refused`: the server did not like how it was asked. `tools`: the model knows no tools.
     """
 
     def __init__(
@@ -48,12 +56,14 @@ class Failure(ModelError):
         after: float | None = None,
         whole: bool = False,
         refused: bool = False,
+        tools: bool = False,
     ) -> None:
         super().__init__(message, code, retryable=retryable)
         self.again = again
         self.after = after
         self.whole = whole
         self.refused = refused
+        self.tools = tools
 
 
 @dataclass(frozen=True)
@@ -127,6 +137,8 @@ class Server:
             return Failure(f"The account at {self.address} has no credit left.{quote}", "no_credit")
         if status == 413 or CONTEXT_TOO_LONG.search(report.text):
             return self._context_too_long(quote)
+        if NO_TOOLS.search(report.text):
+            return Failure(f"The model at {self.address} does not take tools.{quote}", "refused", tools=True)
         if UNKNOWN_MODEL.search(report.text):
             return self._no_such_model(quote)
         if status == 404:
@@ -179,7 +191,7 @@ class Server:
         names = ", ".join(offered[:20]) + (" …" if len(offered) > 20 else "")
         message = (
             f"The model's server at {self.address} has no model {model}. It offers {names or 'none'}. "
-            "Set RIVERRUN_MODEL to one that it offers."
+            "Set RIVERRUN_MODEL, or the agent's own model, to one that it offers."
         )
         return Failure(message, "unknown_model")
 

@@ -9,6 +9,7 @@ import logging
 import random
 from collections.abc import AsyncGenerator, Awaitable, Collection, Sequence
 from contextlib import aclosing, suppress
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
@@ -140,6 +141,7 @@ class OpenAIModel:
         self._server = Server(options.url, options.key)
         self._model = options.model
         self._ways: Sequence[Way] = ("whole",) if options.streaming == "off" else get_args(Way)
+        self._without_tools: set[str] = set()  # names of models
         self._pace = Pace(
             options.simulate_words,
             options.simulate_delay,
@@ -162,6 +164,11 @@ class OpenAIModel:
     def name(self) -> str:
         return self._model or self._server.address
 
+    def named(self, name: str) -> "OpenAIModel":
+        other = copy(self)
+        other._model = name
+        return other
+
     async def aclose(self) -> None:
         await self._client.close()
 
@@ -169,14 +176,16 @@ class OpenAIModel:
         self, messages: Sequence[Message], tools: Sequence[ToolSchema] = ()
     ) -> AsyncGenerator[Delta, None]:
         """Tries again, and then in another way, for as long as nothing has been said."""
-        plan = Plan(self._ways, self._options)
+        plan = Plan(self._ways, () if self._model in self._without_tools else tools, self._options)
         while True:
-            way, said = plan.way, False
+            way, offered, said = plan.way, plan.tools, False
             try:
-                async with aclosing(self._ask(way, messages, tools)) as deltas:
+                async with aclosing(self._ask(way, messages, offered)) as deltas:
                     async for delta in deltas:
                         if not said:
                             said, self._ways = True, plan.ways
+                            if tools and not offered:
+                                self._without_tools.add(self._model)
                         yield delta
                 return
             except Failure as failure:
@@ -184,7 +193,9 @@ class OpenAIModel:
                     raise
                 wait = plan.after(failure)
                 reason = failure.message
-            if way != plan.way == "whole":
+            if offered and not plan.tools:
+                yield Notice("The model takes no tools, so it was asked again without them.")
+            elif way != plan.way == "whole":
                 yield Notice("Streaming failed, so the whole reply was requested at once.")
             elif wait >= TELL_WAITS_FROM:
                 yield Notice(f"{reason} (Trying again by itself in {wait:.0f} s.)")
@@ -278,9 +289,11 @@ class OpenAIModel:
 class Plan:
     """How to go on after a failure."""
 
-    def __init__(self, ways: Sequence[Way], options: ModelOptions) -> None:
+    def __init__(self, ways: Sequence[Way], tools: Sequence[ToolSchema], options: ModelOptions) -> None:
         self.ways = ways
         """Those that the server has not refused, best first."""
+        self.tools = tools
+        """None once the model has refused them."""
         self._options = options
         self._retries = 0
         self._streaming_failed = False
@@ -296,6 +309,9 @@ class Plan:
         if failure.again and self._retries < self._options.retries:
             self._retries += 1
             return self._wait(failure)
+        if failure.tools and self.tools:
+            self.tools = ()
+            return 0
         if failure.refused and self.way != "whole":
             self.ways = self.ways[1:]
             return 0

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from .agent import Agent
 from .coordinator import WRITER, Coordinator
 from .events import AgentChunk, Event
+from .exchange import Model
 from .team import Steps, Task
 
 
@@ -21,8 +22,9 @@ class AgentSpec(Struct, frozen=True):
     model: str = ""
     tools: Sequence[str] = ()
 
-    def agent(self) -> Agent:
-        return Agent(self.name, self.role or "answers", self.instructions, kits=self.tools)
+    def agent(self, model: Model) -> Agent:
+        own = model.named(self.model) if self.model else None
+        return Agent(self.name, self.role or "answers", self.instructions, model=own, kits=self.tools)
 
 
 class TeamSpec(Struct, frozen=True):
@@ -37,12 +39,13 @@ class Own:
 
     def __init__(self, spec: TeamSpec) -> None:
         self.name, self.title, self.description = spec.name, spec.title, spec.description
-        self._members = [member.agent() for member in spec.members]
+        self._members = spec.members
 
     def run(self, task: Task) -> AsyncGenerator[Event, None]:
-        if len(self._members) > 1:
-            return Coordinator(self._members).run(task)
-        return self._alone(task, self._members[0] if self._members else WRITER)
+        members = [member.agent(task.model) for member in self._members]
+        if len(members) > 1:
+            return Coordinator(members).run(task)
+        return self._alone(task, members[0] if members else WRITER)
 
     async def _alone(self, task: Task, member: Agent) -> AsyncGenerator[Event, None]:
         steps = Steps(2)

@@ -39,7 +39,7 @@ async def test_a_tool_is_called_and_its_answer_goes_back_to_the_model(server: Mo
     server.script([{"text": "It is 5."}])
     events = await told(connected(), tool(add))
 
-    assert steps_of(events) == [("tool_call", "c1", ""), ("tool_response", "c1", "5")]
+    assert steps_of(events) == [("tool_call", "1.1", ""), ("tool_response", "1.1", "5")]
     asked = next(event for event in events if isinstance(event, Interaction))
     assert asked.tool_arguments == {"a": 2, "b": 3}
     end = events[-1]
@@ -75,13 +75,29 @@ async def test_several_calls_run_side_by_side_and_are_answered_in_order(
     events = await told(connected(), tool(slow), tool(quick))
 
     assert [step[:2] for step in steps_of(events)] == [
-        ("tool_call", "s"),
-        ("tool_call", "q"),
-        ("tool_response", "q"),
-        ("tool_response", "s"),
+        ("tool_call", "1.1"),
+        ("tool_call", "1.2"),
+        ("tool_response", "1.2"),
+        ("tool_response", "1.1"),
     ]
     answers = server.requests()[1]["body"]["messages"][-2:]
     assert [answer["content"] for answer in answers] == ["slow", "quick"]
+
+
+async def test_calls_are_told_apart_when_the_server_repeats_its_ids(server: ModelServer, connected: Connect) -> None:
+    server.script([call("add", '{"a": 1, "b": 1}', "call_0")], times=2)
+    server.script([{"text": "Done."}])
+    events = await told(connected(), tool(add))
+
+    assert [step[:2] for step in steps_of(events)] == [
+        ("tool_call", "1.1"),
+        ("tool_response", "1.1"),
+        ("tool_call", "1.2"),
+        ("tool_response", "1.2"),
+    ]
+    sent = server.requests()[2]["body"]["messages"]
+    assert [message["tool_calls"][0]["id"] for message in sent if "tool_calls" in message] == ["call_0", "call_0"]
+    assert [message["tool_call_id"] for message in sent if message["role"] == "tool"] == ["call_0", "call_0"]
 
 
 async def test_what_is_wrong_with_a_call_is_shown_and_told_to_the_model(

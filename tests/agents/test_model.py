@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from riverrun.agents.model import (
     DemoModel,
     Finished,
     Message,
+    ModelError,
     ModelOptions,
     Notice,
     OpenAIModel,
@@ -313,6 +315,112 @@ async def test_a_stream_that_fails_before_its_first_text(
     assert deltas[0] == FALLBACK
     assert text_of(deltas) == "All at once"
     assert isinstance(deltas[-1], Finished)
+
+
+# Models that take no tools
+
+LOOK = ToolSchema("look", "Looks.", {"type": "object", "properties": {}})
+WITHOUT_TOOLS = Notice("The model takes no tools, so it was asked again without them.")
+
+
+def error(message: str) -> dict[str, Any]:
+    return {"error": {"message": message}}
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        pytest.param(400, error("registry.ollama.ai/library/gemma3:4b does not support tools"), id="Ollama"),
+        pytest.param(
+            400,
+            {
+                "object": "error",
+                "message": '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set',
+                "code": 400,
+            },
+            id="vLLM",
+        ),
+        pytest.param(500, error("tools param requires --jinja flag"), id="llama.cpp"),
+        pytest.param(500, error("Unsupported param: tools"), id="older llama.cpp"),
+        pytest.param(400, error("tools is not supported in this model. For a list, refer to"), id="OpenAI"),
+        pytest.param(404, error("No endpoints found that support tool use."), id="OpenRouter"),
+        pytest.param(
+            400,
+            error("litellm.UnsupportedParamsError: x does not support parameters: ['tools'], for model=y"),
+            id="LiteLLM",
+        ),
+        pytest.param(400, error("`tool calling` is not supported with this model"), id="Groq"),
+        pytest.param(400, error("Functions are not supported for this model version."), id="Azure"),
+        pytest.param(400, error("Function calling is not enabled for models/gemma-3-27b-it"), id="Gemini"),
+    ],
+)
+async def test_a_model_that_takes_no_tools_is_asked_without(
+    server: ModelServer, connected: Connect, status: int, body: dict[str, Any]
+) -> None:
+    model = connected()
+    server.script([{"status": status, "body": body}], times=1)
+    server.script([{"text": "Without"}])
+
+    first, second = await reply_of(model, tools=[LOOK]), await reply_of(model, tools=[LOOK])
+
+    assert first[0] == WITHOUT_TOOLS
+    assert text_of(first) == text_of(second) == "Without"
+    assert WITHOUT_TOOLS not in second, "what a model refuses need not be told again"
+    assert ["tools" in request["body"] for request in server.requests()] == [True, False, False]
+    assert all(request["body"]["stream_options"] for request in server.requests())
+
+
+async def test_another_model_of_the_server_is_still_offered_tools(server: ModelServer, connected: Connect) -> None:
+    model = connected()
+    server.script([{"status": 400, "body": error("it does not support tools")}], times=1)
+    await reply_of(model, tools=[LOOK])
+    await reply_of(model.named("other-model"), tools=[LOOK])
+    await reply_of(connected().named("scripted-model"), tools=[LOOK])
+    await reply_of(model.named("scripted-model"), tools=[LOOK])
+
+    assert ["tools" in request["body"] for request in server.requests()] == [True, False, True, True, False]
+
+
+@pytest.mark.parametrize(
+    "message", ["Invalid schema for function 'look'", "tools[0].function.name is too long", "tools must be an array"]
+)
+async def test_tools_that_are_wrong_are_an_error(server: ModelServer, connected: Connect, message: str) -> None:
+    server.script([{"status": 400, "body": error(message)}])
+
+    with pytest.raises(ModelError) as told:
+        await reply_of(connected(), tools=[LOOK])
+
+    assert told.value.code == "refused"
+    assert all("tools" in request["body"] for request in server.requests())
+
+
+async def test_a_server_that_takes_tools_only_for_whole_replies(server: ModelServer, connected: Connect) -> None:
+    server.script([{"status": 500, "body": error("Cannot use tools with stream")}], stream=True)
+    server.script([{"tool_call": {"name": "look", "id": "c1"}}, {"finish": "tool_calls"}], stream=False)
+
+    deltas = await reply_of(connected(retries=0), tools=[LOOK])
+
+    assert deltas[:2] == [FALLBACK, ToolCall("c1", "look", "{}")]
+
+
+# Another model of the same server
+
+
+async def test_an_agents_own_model_is_asked_at_the_same_server(server: ModelServer, connected: Connect) -> None:
+    model = connected()
+    other = model.named("other-model")
+    await reply_of(other)
+    await reply_of(model)
+
+    assert (other.name, model.name) == ("other-model", "scripted-model")
+    assert [request["body"]["model"] for request in server.requests()] == ["other-model", "scripted-model"]
+    first, second = server.requests()
+    assert first["connection"] == second["connection"]
+
+
+def test_the_demo_model_is_the_only_one_there() -> None:
+    demo = DemoModel()
+    assert demo.named("gpt-99") is demo
 
 
 # Trying again
