@@ -80,7 +80,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             journal,
             sessions,
             Teams(registry(), sessions),
-            ProjectContexts(sessions, files, library),
+            ProjectContexts(sessions, files, library, commands=settings.tool_commands),
             model,
             limit=settings.run_limit,
             message_limit=settings.message_limit,

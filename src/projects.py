@@ -8,8 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from .agents.context import Context
 from .agents.kits import DOCUMENTS, FILES
+from .agents.mcp import Server, Toolbox, Toolboxes
 from .knowledge.library import Library
-from .persistence.repositories import Given, Memories, Projects
+from .persistence.repositories import Given, Memories, Projects, ToolServers
 from .persistence.tables import DEFAULT_PROJECT, Memory
 from .runs.journal import Sessions
 from .workspace.files import Files
@@ -18,37 +19,62 @@ MEMORIES = 50  # that a run is given, the newest
 
 
 class ProjectContexts:
-    """Satisfies `runs.runner.Contexts`."""
+    """Satisfies `runs.runner.Contexts`. `commands`: whether tool servers may be started on this machine."""
 
-    def __init__(self, sessions: Sessions, files: Files, library: Library) -> None:
+    def __init__(self, sessions: Sessions, files: Files, library: Library, *, commands: bool = False) -> None:
         self._sessions = sessions
         self._files = files
         self._library = library
+        self._commands = commands
+        self._toolboxes = Toolboxes()
 
     @asynccontextmanager
     async def open(self, project_id: UUID, run_id: UUID) -> AsyncGenerator[Context, None]:
         async with self._sessions() as session:
             given = await Projects(session=session).given(project_id) or Given("", 0, 0, 0)
             memories = await self._memories(session, project_id) if given.memories else []
+            found = await ToolServers(session=session).of_project(project_id) if given.servers else []
         files = self._files.of(project_id)
-        offered: list[str] = []
+        servers = [Server(server.name, server.address) for server in found]
+        offered = [server.name for server in servers]
         # In the default project files are offered once there are any: who only wants to talk is spared seven tools.
         if project_id != DEFAULT_PROJECT or await files.any():
             offered.append(FILES)
         if given.documents:
             offered.append(DOCUMENTS)
-        yield Context(
-            instructions=given.instructions,
-            memories=memories,
-            memory=RunMemories(self._sessions, project_id, run_id),
-            knowledge=self._library.of(project_id) if given.documents else None,
-            workspace=files.for_run(run_id),
-            offered=offered,
-        )
+        async with self._tools(project_id, servers) as toolbox:
+            yield Context(
+                instructions=given.instructions,
+                memories=memories,
+                memory=RunMemories(self._sessions, project_id, run_id),
+                knowledge=self._library.of(project_id) if given.documents else None,
+                workspace=files.for_run(run_id),
+                tools=toolbox.tools,
+                offered=offered,
+                troubles=toolbox.failures,
+            )
+
+    @asynccontextmanager
+    async def _tools(self, project_id: UUID, servers: Sequence[Server]) -> AsyncGenerator[Toolbox, None]:
+        if not servers:
+            yield Toolbox()
+            return
+        usable = [server for server in servers if self._commands or is_url(server.address)]
+        refused = [
+            f"The tool server {server.name} is a command, and commands are not allowed here."
+            for server in servers
+            if server not in usable
+        ]
+        async with self._toolboxes.of(project_id, usable) as toolbox:
+            yield Toolbox(toolbox.tools, [*toolbox.failures, *refused])
 
     async def _memories(self, session: AsyncSession, project_id: UUID) -> Sequence[str]:
         newest = await Memories(session=session).of_project(project_id, MEMORIES)
         return [memory.content for memory in reversed(newest)]
+
+
+def is_url(address: str) -> bool:
+    return address.startswith(("http://", "https://"))
 
 
 class RunMemories:

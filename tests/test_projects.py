@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -17,7 +18,7 @@ from riverrun.agents.model import ModelOptions, OpenAIModel
 from riverrun.agents.teams import registry
 from riverrun.knowledge.library import Library
 from riverrun.persistence.repositories import Memories
-from riverrun.persistence.tables import DEFAULT_PROJECT, Project
+from riverrun.persistence.tables import DEFAULT_PROJECT, Project, ToolServer
 from riverrun.projects import ProjectContexts
 from riverrun.runs import pace
 from riverrun.runs.journal import Journal
@@ -28,6 +29,7 @@ from tests.knowledge.conftest import read
 from tests.model_server import ModelServer
 from tests.runs.journal_kit import journal_on
 
+MCP_SERVER = Path(__file__).parent / "agents" / "mcp_server.py"
 RIVERS = "# Rivers\n\nA meander is a bend of a river.\n"
 
 
@@ -64,7 +66,7 @@ async def house(database: SQLAlchemyAsyncConfig, server: ModelServer, tmp_path: 
     sessions = database.create_session_maker()
     files, library = Files(tmp_path / "projects", sessions), Library(sessions)
     async with journal_on(database) as journal, library.working():
-        contexts = ProjectContexts(sessions, files, library)
+        contexts = ProjectContexts(sessions, files, library, commands=True)
         runner = Runner(
             journal, sessions, Teams(registry(), sessions), contexts, model, limit=10, message_limit=1000, grace=5
         )
@@ -260,3 +262,29 @@ async def test_the_time_that_is_left_is_told_once_it_can_be_known(
     learned = pace.Paces(house.library.sessions)
     assert (await learned.of("assistant")).left(0.5) is not None
     assert (await learned.of("planning")).left(0.5) is None
+
+
+async def test_tools_of_a_server_are_used_and_what_cannot_be_had_is_told(house: House, server: ModelServer) -> None:
+    async with house.library.sessions() as session:
+        session.add(ToolServer(project_id=DEFAULT_PROJECT, name="own", address=f"{sys.executable} {MCP_SERVER}"))
+        session.add(ToolServer(project_id=DEFAULT_PROJECT, name="gone", address="http://127.0.0.1:9/mcp"))
+        await session.commit()
+    says(server, ("own__add", {"a": 2, "b": 3}), "Five.")
+    events = await house.run("What is 2 + 3?", "assistant")
+    assert "own__add" in tools_of(server.requests()[0])
+    assert responses(events) == ["5"]
+    thoughts = [event.content for event in events if isinstance(event, Interaction) and event.kind == "thought"]
+    assert any("The tool server gone cannot be used" in thought for thought in thoughts)
+    assert end_of(events).message.content == "Five."
+
+
+async def test_commands_are_not_started_where_they_are_not_allowed(house: House, tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    async with house.library.sessions() as session:
+        session.add(ToolServer(project_id=DEFAULT_PROJECT, name="own", address=f"touch {started}"))
+        await session.commit()
+    contexts = ProjectContexts(house.library.sessions, house.files, house.library)
+    async with contexts.open(DEFAULT_PROJECT, uuid7()) as context:
+        assert context.tools == []
+        assert context.troubles == ["The tool server own is a command, and commands are not allowed here."]
+    assert not started.exists()

@@ -20,7 +20,8 @@ from ..persistence.repositories import Projects
 from ..persistence.tables import Project
 from ..rendering.fragments import partial
 from ..rendering.templates import to_html
-from ..workspace.files import UPLOAD_LIMIT, Files, ProjectFiles
+from ..workspace.files import Files, ProjectFiles
+from ..workspace.store import UPLOAD_LIMIT
 from .answers import NO_STORE, PageRequest, html, is_scripted, partials, see
 from .finding import found_project
 from .forms import uploads
