@@ -195,6 +195,10 @@ class Server:
         )
         return Failure(message, "unknown_model")
 
+    def no_embeddings(self, model: str, failure: Failure) -> Failure:
+        message = f"The model's server at {self.address} does not embed with {model}. Check RIVERRUN_EMBEDDING_MODEL."
+        return Failure(message, failure.code)
+
     def no_model(self, offered: Sequence[str]) -> Failure:
         names = f"It offers {', '.join(offered[:20])}: set RIVERRUN_MODEL." if offered else "Load one there."
         return Failure(f"The model's server at {self.address} offers no model for chat. {names}", "no_model")

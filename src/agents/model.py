@@ -123,6 +123,17 @@ async def connect(options: ModelOptions, local_ports: Collection[int] = tuple(LO
     return DemoModel()
 
 
+class Embedding(msgspec.Struct):
+    index: int
+    embedding: list[float]
+
+
+class Embeddings(msgspec.Struct):
+    """The answer to `/v1/embeddings`."""
+
+    data: list[Embedding]
+
+
 class Client(openai.AsyncOpenAI):
     """Sends what the options say, and nothing of the environment: no organisation, no further headers."""
 
@@ -150,6 +161,7 @@ class OpenAIModel:
         )
         # Complete, because to complete it costs the client as much as to send the request.
         self._completions = f"{options.url.rstrip('/')}/chat/completions"
+        self._owns_client = True
         self._client = Client(
             api_key=options.key or "none",  # the client insists on one
             base_url=options.url,
@@ -167,10 +179,12 @@ class OpenAIModel:
     def named(self, name: str) -> "OpenAIModel":
         other = copy(self)
         other._model = name
+        other._owns_client = False
         return other
 
     async def aclose(self) -> None:
-        await self._client.close()
+        if self._owns_client:
+            await self._client.close()
 
     async def stream(
         self, messages: Sequence[Message], tools: Sequence[ToolSchema] = ()
@@ -254,6 +268,37 @@ class OpenAIModel:
                 if offered and self._model not in offered:
                     return self._server.unknown_model(self._model, offered)
         return failure
+
+    async def embedding_model(self, wanted: str = "") -> str | None:
+        """The wanted one, or the first on offer that embeds. Raises ModelError when the server cannot be asked."""
+        return wanted or next((name for name in await self._offered() if "embed" in name.casefold()), None)
+
+    async def embed(self, texts: Sequence[str], model: str) -> list[list[float]]:
+        """One embedding for each text. Tries again as for a reply; raises ModelError."""
+        if not texts:
+            return []
+        plan = Plan(("whole",), (), self._options)
+        while True:
+            try:
+                return await self._embed(texts, model)
+            except Failure as failure:
+                await asyncio.sleep(plan.after(failure))
+
+    async def _embed(self, texts: Sequence[str], model: str) -> list[list[float]]:
+        body = msgspec.json.encode({"model": model, "input": texts, "encoding_format": "float"})
+        request = self._client.post("/embeddings", content=body, cast_to=httpx2.Response)
+        try:
+            content = (await self._send(request, self._options.first_byte_timeout)).content
+        except Failure as failure:
+            lacking = failure.code in ("unknown_model", "wrong_url")
+            raise self._server.no_embeddings(model, failure) if lacking else failure from None
+        try:
+            told = sorted(msgspec.json.decode(content, type=Embeddings).data, key=lambda one: one.index)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise self._server.malformed(content) from None
+        if [one.index for one in told] != list(range(len(texts))):
+            raise self._server.malformed(content)
+        return [one.embedding for one in told]
 
     async def settle(self) -> None:
         """Finds a model to use, where none is configured."""
