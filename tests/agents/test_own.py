@@ -4,7 +4,7 @@ import json
 
 from riverrun.agents.context import Context
 from riverrun.agents.coordinator import WRITER
-from riverrun.agents.events import AgentComplete, AgentStart, Event, Interaction, Progress
+from riverrun.agents.events import AgentComplete, AgentStart, Event, Progress
 from riverrun.agents.exchange import Message
 from riverrun.agents.model import Model
 from riverrun.agents.own import AgentSpec, Own, TeamSpec
