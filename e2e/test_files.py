@@ -26,7 +26,7 @@ def write_with_the_coders(page: Page, model: ModelServer, path: str, content: st
         [{"text": f"There is {path} now."}],
     ):
         model.script(steps, times=1)
-    page.get_by_label("Team", exact=True).select_option("Planner and Coder")
+    page.get_by_label("Team").select_option("Planner and Coder")
     send_message(page, f"Please write {path}")
     see_reply(page, f"There is {path} now.")
     see_the_end(page)

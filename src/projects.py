@@ -16,6 +16,7 @@ from .runs.journal import Sessions
 from .workspace.files import Files
 
 MEMORIES = 50  # that a run is given, the newest
+LONGEST_MEMORY = 2_000  # characters
 
 
 class ProjectContexts:
@@ -87,5 +88,5 @@ class RunMemories:
 
     async def keep(self, content: str) -> None:
         async with self._sessions() as session:
-            session.add(Memory(project_id=self._project_id, run_id=self._run_id, content=content))
+            session.add(Memory(project_id=self._project_id, run_id=self._run_id, content=content[:LONGEST_MEMORY]))
             await session.commit()
