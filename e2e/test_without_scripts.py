@@ -177,11 +177,11 @@ def test_rename_delete_and_undo(plain_page: Page) -> None:
     rename(plain_page, "without a script", "a plain name")
     expect(titles(plain_page).first).to_have_text("a plain name")
     expect(plain_page.get_by_role("heading", level=1)).to_have_text("a plain name")
-    delete(plain_page, "by hand")
-    expect(plain_page.get_by_text("Deleted “by hand”")).to_be_visible()
-    expect(titles(plain_page).filter(has_text="by hand")).to_have_count(0)
+    delete(plain_page, "a plain name")
+    expect(plain_page.get_by_text("Deleted “a plain name”")).to_be_visible()
+    expect(titles(plain_page).filter(has_text="a plain name")).to_have_count(0)
     undo(plain_page)
-    expect(titles(plain_page).first).to_have_text("by hand")
+    expect(titles(plain_page).first).to_have_text("a plain name")
     see_own_message(plain_page, "without a script")
 
 

@@ -39,7 +39,7 @@ from .persistence.repositories import (
     Runs,
     ToolServers,
 )
-from .projects import ProjectContexts
+from .projects import ProjectContexts, embedder_of
 from .rendering.templates import environment
 from .runs.housekeeping import housekeeping
 from .runs.journal import Journal
@@ -75,7 +75,10 @@ def create_app(settings: Settings | None = None) -> Litestar:
         sessions = database.create_session_maker()
         model = await connect(settings.model_options())
         journal = Journal(create_writer(database, settings.database_patience), sessions, settings.heartbeat)
-        files, library = Files(settings.data / "projects", sessions), Library(sessions)
+        files, library = (
+            Files(settings.data / "projects", sessions),
+            Library(sessions, await embedder_of(model, settings.embedding_model)),
+        )
         runner = Runner(
             journal,
             sessions,

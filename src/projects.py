@@ -1,5 +1,7 @@
 """What a run is given of its project: put together here, from all rooms, when the run begins."""
 
+import asyncio
+import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from uuid import UUID
@@ -9,12 +11,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from .agents.context import Context
 from .agents.kits import DOCUMENTS, FILES
 from .agents.mcp import Server, Toolbox, Toolboxes
-from .knowledge.library import Library
+from .agents.model import Model, ModelError, OpenAIModel
+from .knowledge.library import Embedder, EmbeddingError, Library
 from .persistence.repositories import Given, Memories, Projects, ToolServers
 from .persistence.tables import DEFAULT_PROJECT, Memory
 from .runs.journal import Sessions
 from .workspace.files import Files
 
+log = logging.getLogger(__name__)
+
+PROBE_LIMIT = 5.0  # seconds
 MEMORIES = 50  # that a run is given, the newest
 LONGEST_MEMORY = 2_000  # characters
 
@@ -90,3 +96,35 @@ class RunMemories:
         async with self._sessions() as session:
             session.add(Memory(project_id=self._project_id, run_id=self._run_id, content=content[:LONGEST_MEMORY]))
             await session.commit()
+
+
+class ModelEmbedder:
+    """Satisfies `knowledge.library.Embedder` with the model's server."""
+
+    def __init__(self, model: OpenAIModel, name: str) -> None:
+        self.name = name
+        self._model = model
+
+    async def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
+        try:
+            return await self._model.embed(texts, self.name)
+        except ModelError as failure:
+            raise EmbeddingError(failure.message) from failure
+
+
+async def embedder_of(model: Model, wanted: str) -> Embedder | None:
+    """The wanted embedding model, whether its server is up or not; else one that the server has; None is fine too."""
+    if not isinstance(model, OpenAIModel):
+        return None
+    if wanted:
+        return ModelEmbedder(model, wanted)
+    try:
+        async with asyncio.timeout(PROBE_LIMIT):
+            name = await model.embedding_model()
+            if name is None:
+                return None
+            await model.embed(["a probe"], name)
+    except (ModelError, TimeoutError) as failure:
+        log.info("No embeddings: %s", failure)
+        return None
+    return ModelEmbedder(model, name)

@@ -41,12 +41,15 @@ Over HTTP: `POST /_script` (`{"steps", "match", "times", "stream"}`), `DELETE /_
 gates and requests), `POST /_gate/{name}` opens a gate and `GET /_gate/{name}` answers when a request has
 arrived there, `GET /_requests`, `GET /_requests/{n}/closed`; `/v1/models` and `/v1/chat/completions`.
 
-From a shell: `python tests/model_server.py --port 0 [--key K] [--models a,b] [--no-stream] [--latency S]`.
+From a shell: `python tests/model_server.py --port 0 [--key K] [--models a,b] [--no-stream] [--latency S]
+[--embeddings]`.
 """
 
 import argparse
 import asyncio
+import hashlib
 import json
+import re
 import socket
 import struct
 import subprocess
@@ -261,6 +264,9 @@ class Connection:
             await self.respond(200, {"object": "list", "data": models})
         elif head.path == "/v1/chat/completions":
             await self.complete(request)
+        elif head.path == "/v1/embeddings" and self.state.options.embeddings:
+            data = [{"index": n, "embedding": embedding_of(text)} for n, text in enumerate(body["input"])]
+            await self.respond(200, {"object": "list", "data": data})
         else:
             await self.respond(404, "<html><body>Not Found</body></html>")
 
@@ -477,6 +483,14 @@ def function_of(call: dict[str, Any]) -> dict[str, str]:
     return {"name": call["name"], "arguments": call.get("arguments", "{}")}
 
 
+def embedding_of(text: str) -> list[float]:
+    """By its words alone: texts that share words point into similar directions."""
+    row = [0.0] * 256
+    for word in re.findall(r"\w+", text.lower()):
+        row[int(hashlib.sha256(word.encode()).hexdigest(), 16) % len(row)] += 1.0
+    return row
+
+
 def usage_of(body: dict[str, Any], reply: str) -> dict[str, int]:
     """Words, for want of a tokenizer."""
     asked = sum(len((m.get("content") or "").split()) for m in body.get("messages", []))
@@ -490,6 +504,7 @@ async def main() -> None:
     parser.add_argument("--key", help="demand this bearer key")
     parser.add_argument("--models", default="scripted-model", help="names for /v1/models, with commas")
     parser.add_argument("--no-stream", action="store_true", help="refuse to stream")
+    parser.add_argument("--embeddings", action="store_true")
     parser.add_argument("--latency", type=float, default=0, help="seconds before every reply")
     state = State(parser.parse_args())
     server = await asyncio.get_running_loop().create_server(

@@ -14,12 +14,12 @@ from advanced_alchemy.extensions.litestar import SQLAlchemyAsyncConfig
 from uuid_utils.compat import uuid7
 
 from riverrun.agents.events import CodeChange, Complete, Event, Interaction, Progress
-from riverrun.agents.model import ModelOptions, OpenAIModel
+from riverrun.agents.model import DemoModel, ModelOptions, OpenAIModel
 from riverrun.agents.teams import registry
 from riverrun.knowledge.library import Library
 from riverrun.persistence.repositories import Memories
 from riverrun.persistence.tables import DEFAULT_PROJECT, Project, ToolServer
-from riverrun.projects import ProjectContexts
+from riverrun.projects import ProjectContexts, embedder_of
 from riverrun.runs import pace
 from riverrun.runs.journal import Journal
 from riverrun.runs.runner import Runner
@@ -288,3 +288,25 @@ async def test_commands_are_not_started_where_they_are_not_allowed(house: House,
         assert context.tools == []
         assert context.troubles == ["The tool server own is a command, and commands are not allowed here."]
     assert not started.exists()
+
+
+async def test_documents_are_embedded_where_the_models_server_does_so(house: House) -> None:
+    with ModelServer.start("--models", "scripted-model,small-embed", "--embeddings") as server:
+        model = OpenAIModel(ModelOptions(url=server.url, model="scripted-model"))
+        house.library.embedder = await embedder_of(model, "")
+        shelf = house.library.of(DEFAULT_PROJECT)
+        document = await read(shelf, "rivers.md", RIVERS)
+        assert document.embedded_by == "small-embed"
+        assert (await shelf.search("meander"))[0].document == "rivers.md"
+        server.stop()
+        assert (await shelf.search("meander"))[0].document == "rivers.md"  # by its words
+        await model.aclose()
+
+
+@pytest.mark.parametrize("options", [["--models", "a,b"], ["--models", "scripted-model,small-embed"]])
+async def test_a_server_without_embeddings_is_asked_once_and_left_alone(options: list[str], database_url: str) -> None:
+    with ModelServer.start(*options) as server:
+        model = OpenAIModel(ModelOptions(url=server.url, model="scripted-model", retry_delay=0.001))
+        assert await embedder_of(model, "") is None
+        await model.aclose()
+    assert await embedder_of(DemoModel(), "") is None

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 BATCH = 64  # passages that are embedded, and saved, at once
 MOST_DOCUMENTS = 1_000  # of a project
+PATIENCE = 5.0  # seconds for which a search waits for its embedding
 READERS = 2  # documents that are read at the same time
 INTERRUPTED = "The server was stopped while it was read. Add it again."
 
@@ -197,8 +198,9 @@ class Shelf:
         if vectors is None:
             return []
         try:
-            [embedding] = await embedder.embed([query])
-        except (EmbeddingError, ValueError) as failure:
+            async with asyncio.timeout(PATIENCE):
+                [embedding] = await embedder.embed([query])
+        except (EmbeddingError, TimeoutError, ValueError) as failure:
             log.warning("Searching by words alone: %s", failure)
             return []
         return await asyncio.to_thread(vectors.nearest, packed(embedding))
