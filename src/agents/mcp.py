@@ -52,8 +52,8 @@ class Toolboxes:
         connections = [Connection(server) for server in servers]
         try:
             failures = [failure for failure in await asyncio.gather(*map(Connection.opened, connections)) if failure]
-            for failure in failures:
-                log.warning("Project %s: %s", project_id, failure)
+            if failures:  # what a server says about it is not for the log
+                log.warning("%s of %s tool servers of %s cannot be used.", len(failures), len(servers), project_id)
             yield Toolbox([tool for connection in connections for tool in connection.tools], failures)
         finally:
             await to_the_end(asyncio.gather(*map(Connection.close, connections)))

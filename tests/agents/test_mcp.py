@@ -171,19 +171,26 @@ async def test_a_call_that_takes_too_long_is_given_up_and_the_server_goes_on() -
         ("''", ""),
     ],
 )
-async def test_a_server_that_cannot_be_had_is_told_and_does_not_hold_the_others(address: str, reason: str) -> None:
+async def test_a_server_that_cannot_be_had_is_told_and_does_not_hold_the_others(
+    address: str, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     async with connected(Server("bad", address), PIPES) as toolbox:
         [failure] = toolbox.failures
         assert failure.startswith("The tool server bad cannot be used: ")
         assert failure.endswith(reason)
         assert await use(toolbox, "add", a=1) == Answer("2")
+    assert [record.getMessage() for record in caplog.records] == [
+        f"1 of 2 tool servers of {DEFAULT_PROJECT} cannot be used."
+    ]
+    assert "RIVER_KEY" not in caplog.text, "not in a traceback either"
 
 
 async def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mcp, "START_LIMIT", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         silent, mute = Server("silent", f"{COMMAND} --silent"), f"http://127.0.0.1:{deaf.getsockname()[1]}/mcp"
-        async with connected(silent, Server("mute", mute)) as toolbox:
+        async with asyncio.timeout(20), connected(silent, Server("mute", mute)) as toolbox:
             assert list(toolbox.failures) == [
                 "The tool server silent did not answer within 0.5 s.",
                 "The tool server mute did not answer within 0.5 s.",
