@@ -7,11 +7,15 @@ import os
 import re
 import shlex
 from collections.abc import AsyncGenerator, Generator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any, TextIO
+from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
+import httpx2
 from mcp import Client, MCPError, StdioServerParameters, stdio_client, types
+from mcp.client.streamable_http import streamable_http_client
 from msgspec import Struct
 
 from .exchange import ToolSchema
@@ -24,13 +28,14 @@ logging.getLogger("mcp").setLevel(logging.CRITICAL)
 START_LIMIT = 10.0  # seconds for a server to start and to tell its tools
 END_LIMIT = 10.0  # seconds for it to end; the client needs 7 to end a process that does not want to
 MOST_TOOLS = 128  # of a server
+ENVIRONMENT = ("LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "SSL_CERT_FILE")  # beside what the mcp package passes on
 LAST_WORDS = 2_000  # bytes of its standard error
 NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]+")
 LONGEST_NAME = 64  # characters, as model servers have it
 
 
 class Server(Struct, frozen=True):
-    """`address` is a URL, or a command line."""
+    """`address` is a URL, in which a user without a password is a bearer token, or a command line."""
 
     name: str
     address: str
@@ -95,7 +100,8 @@ class Connection:
     async def _live(self) -> None:
         with overhearing() as (errors, last_words):
             try:
-                async with Client(transport(self.server.address, errors)) as client:
+                async with AsyncExitStack() as opened:
+                    client = await client_of(self.server, errors, opened)
                     tools = await self._tools(client)
                     if not self._outcome.done():
                         self.tools = tools
@@ -167,12 +173,52 @@ def overhearing() -> Generator[tuple[TextIO, Any], None, None]:
             os.close(reading)
 
 
-def transport(address: str, errors: TextIO) -> Any:
-    """What the client takes. A command gets none of our environment but what every program needs. Raises ValueError."""
-    if address.startswith(("http://", "https://")):
-        return address
+async def client_of(server: Server, errors: TextIO, opened: AsyncExitStack) -> Client:
+    """By the older handshake, which nearly all servers know; some of those end at the first words of the newer one.
+
+    A server that answers it with an error may know the newer one only.
+    """
+    dial = dial_url if server.address.startswith(("http://", "https://")) else dial_command
+    try:
+        return await opened.enter_async_context(Client(await dial(server.address, errors, opened), mode="legacy"))
+    except Exception as failure:
+        refusal = first_of(failure)
+        if not isinstance(refusal, MCPError) or refusal.code == types.CONNECTION_CLOSED:
+            raise
+    return await opened.enter_async_context(Client(await dial(server.address, errors, opened)))
+
+
+async def dial_url(address: str, errors: TextIO, opened: AsyncExitStack) -> Any:
+    """What the client takes. A status that tells why a request was refused is written to `errors`."""
+    parts = urlsplit(address)
+    headers = {}
+    if parts.username and parts.password is None:
+        headers["Authorization"] = f"Bearer {unquote(parts.username)}"
+        address = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+    async def note(response: httpx2.Response) -> None:
+        if response.is_error and response.request.method == "POST":
+            print(response.status_code, response.reason_phrase, file=errors, flush=True)
+
+    http = httpx2.AsyncClient(headers=headers, timeout=httpx2.Timeout(None), event_hooks={"response": [note]})
+    return streamable_http_client(address, http_client=await opened.enter_async_context(http))
+
+
+async def dial_command(address: str, errors: TextIO, opened: AsyncExitStack) -> Any:
+    """What the client takes. The process gets none of our environment but what every program needs.
+
+    It runs in the home folder, for the one that we run in may hold a `.env` with our keys. Raises ValueError.
+    """
     command, *arguments = shlex.split(address) or [""]
-    return stdio_client(StdioServerParameters(command=command, args=arguments), errlog=errors)
+    home = Path.home()
+    process = StdioServerParameters(
+        command=command,
+        args=arguments,
+        env={name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
+        cwd=home if home.is_dir() else "/",
+        encoding_error_handler="replace",
+    )
+    return stdio_client(process, errlog=errors)
 
 
 async def listed(client: Client) -> Sequence[types.Tool]:
@@ -228,10 +274,16 @@ def told(part: types.ContentBlock) -> str:
 
 
 def reason_of(failure: BaseException, last_words: str = "") -> str:
-    """In a line; of failures that came together, the first."""
-    while isinstance(failure, BaseExceptionGroup):
-        failure = failure.exceptions[0]
+    """In a line."""
+    failure = first_of(failure)
     if isinstance(failure, FileNotFoundError):
         return f"there is no command {failure.filename}."
     reason = " ".join(str(failure).split())[:300].rstrip(".") or type(failure).__name__
     return f"{reason}. It says: {last_words[:300]}" if last_words else f"{reason}."
+
+
+def first_of(failure: BaseException) -> BaseException:
+    """Of failures that came together."""
+    while isinstance(failure, BaseExceptionGroup):
+        failure = failure.exceptions[0]
+    return failure

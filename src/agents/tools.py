@@ -52,10 +52,13 @@ class Tool(Struct, frozen=True):
         """Never raises but for cancellation. `arguments` is JSON as the model wrote it."""
         try:
             checked = self.checked(arguments)
-            async with asyncio.timeout(self.time_limit):
-                answer = await self._call(checked)
         except pydantic.ValidationError as refusal:
             return Answer(f"The arguments are wrong: {reasons(refusal)}", failed=True)
+        except ToolError as refusal:
+            return Answer(str(refusal), failed=True)
+        try:
+            async with asyncio.timeout(self.time_limit):
+                answer = await self._call(checked)
         except ToolError as refusal:
             return Answer(str(refusal), failed=True)
         except TimeoutError:

@@ -1,22 +1,27 @@
 """An MCP server for tests: `python mcp_server.py [stdio | http]`; over HTTP it prints its port first.
 
 `--garbage` lets it print what is no protocol before it speaks, `--silent` keeps it from ever speaking, and
-`--broken` ends it with a reason on standard error.
+`--broken` ends it with a reason on standard error. `--older` knows only the handshake, and ends at anything else that
+comes first; `--newer` refuses it. `--token` is asked for over HTTP.
 """
 
 import argparse
 import asyncio
+import json
 import logging
 import os
 import socket
 import sys
+import threading
 import time
 from collections import defaultdict
 from typing import Any
 
 import uvicorn
 from mcp.server.mcpserver import Image, MCPServer
-from mcp.types import CallToolResult, TextContent
+from mcp.types import UNSUPPORTED_PROTOCOL_VERSION, CallToolResult, TextContent
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 logging.getLogger("mcp").setLevel(logging.ERROR)  # it does not like the unusual names
 server = MCPServer("rehearsal", log_level="ERROR")
@@ -106,11 +111,43 @@ def unusual_too() -> str:
     return "unusual, too"
 
 
-async def serve_http() -> None:
+async def serve_http(token: str) -> None:
     listening = socket.create_server(("127.0.0.1", 0))
     print(listening.getsockname()[1], flush=True)
-    config = uvicorn.Config(server.streamable_http_app(), log_level="error", timeout_graceful_shutdown=0)
+    app = guarded(server.streamable_http_app(), token) if token else server.streamable_http_app()
+    config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=0)
     await uvicorn.Server(config).serve(sockets=[listening])
+
+
+def guarded(app: ASGIApp, token: str) -> ASGIApp:
+    async def guard(scope: Scope, receive: Receive, send: Send) -> None:
+        knows = scope["type"] == "lifespan" or (b"authorization", f"Bearer {token}".encode()) in scope["headers"]
+        await (app if knows else PlainTextResponse("Who are you?", 401))(scope, receive, send)
+
+    return guard
+
+
+def greet(newer: bool) -> None:
+    """Reads the first message before the server does."""
+    with open(0, "rb", buffering=0, closefd=False) as pipe:  # takes no more than that
+        first = pipe.readline()
+    message = json.loads(first)
+    if newer and message["method"] == "initialize":
+        refusal = {"code": UNSUPPORTED_PROTOCOL_VERSION, "message": "too old", "data": {"supported": ["2026-07-28"]}}
+        print(json.dumps({"jsonrpc": "2.0", "id": message["id"], "error": refusal}), flush=True)
+    elif not newer and message["method"] != "initialize":
+        sys.exit("expected initialize")
+    reading, writing = os.pipe()
+    os.write(writing, b"" if newer and message["method"] == "initialize" else first)
+    rest = os.dup(0)
+    os.dup2(reading, 0)
+    threading.Thread(target=copy, args=(rest, writing), daemon=True).start()
+
+
+def copy(reading: int, writing: int) -> None:
+    while data := os.read(reading, 65_536):
+        os.write(writing, data)
+    os.close(writing)
 
 
 def main() -> None:
@@ -119,6 +156,9 @@ def main() -> None:
     parser.add_argument("--garbage", action="store_true")
     parser.add_argument("--silent", action="store_true")
     parser.add_argument("--broken", action="store_true")
+    parser.add_argument("--older", action="store_true")
+    parser.add_argument("--newer", action="store_true")
+    parser.add_argument("--token", default="")
     options = parser.parse_args()
     if options.garbage:
         print("Welcome to the rehearsal!\n{}\n[1, 2", flush=True)
@@ -128,8 +168,10 @@ def main() -> None:
         while True:
             time.sleep(3600)
     if options.transport == "http":
-        asyncio.run(serve_http())
+        asyncio.run(serve_http(options.token))
     else:
+        if options.older or options.newer:
+            greet(options.newer)
         server.run()
 
 

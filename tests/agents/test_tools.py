@@ -5,6 +5,7 @@ import json
 from typing import Literal
 
 import pytest
+from pydantic import TypeAdapter
 
 from riverrun.agents.exchange import ToolCall
 from riverrun.agents.tools import Answer, ToolError, tool, use
@@ -67,6 +68,11 @@ async def test_an_error_inside_is_an_answer() -> None:
     answer = await tool(broken).use("{}")
     assert answer.failed
     assert "ZeroDivisionError" in answer.content
+
+    def mistaken() -> str:
+        return str(TypeAdapter(int).validate_python("many"))
+
+    assert (await tool(mistaken).use("{}")).content.startswith("mistaken failed: ValidationError")
 
 
 async def test_a_tool_that_hangs_is_given_up() -> None:
