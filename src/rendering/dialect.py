@@ -219,10 +219,12 @@ def inline_html(source: str, references: References) -> str:
 
 
 def _anchor(token: Token, attribute: str, css_class: str = "") -> tuple[str, str]:
-    """The tags around what leads somewhere. Only the web, mail and the page itself are led to; other
-    destinations are told in a tooltip."""
+    """The tags around what leads somewhere. Only the web, mail, the page itself and passages of documents are led to;
+    other destinations are told in a tooltip."""
     address = str(token.attrs[attribute])
     title = str(token.attrs.get("title", ""))
+    if CITATION.fullmatch(address):
+        return f'<a class="citation" href="{address}">', "</a>"
     if not LINKED.match(address):
         return f'<span{css_class} title="{escape(title or address[:TOLD])}">', "</span>"
     told = f' title="{escape(title)}"' if title else ""
@@ -231,6 +233,7 @@ def _anchor(token: Token, attribute: str, css_class: str = "") -> tuple[str, str
 
 
 LINKED = re.compile(r"https?://|mailto:|#", re.IGNORECASE)
+CITATION = re.compile(r"/p/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/passages/[0-9]{1,19}")
 TOLD = 300  # characters of a destination that is not linked
 
 

@@ -23,7 +23,7 @@ from .markdown import MarkdownStream, Patch
 from .templates import prose, to_html
 
 # Parts of the body that are small and simply replaced, at most once a frame.
-BADGE, PROGRESS, NOTICE, FOOT = REGIONS = ("badge", "progress", "notice", "foot")
+BADGE, STEPPER, PROGRESS, NOTICE, FOOT = REGIONS = ("badge", "stepper", "progress", "notice", "foot")
 ENDINGS = {
     "complete": "The reply is complete.",
     "cancelled": "The reply was stopped.",
@@ -56,9 +56,12 @@ class Fragments:
         changes: list[str] = []
         stale: set[str] = set()
         fresh: dict[int, list[str]] = {}
+        entries: list[str] = []
         news = ""
         for event in events:
             self.view.apply(event)
+            if not isinstance(event, AgentChunk):
+                entries.append(to_html("runs/_entry.html", run=self.view, event=event))
             match event:
                 case Start():
                     stale |= {BADGE, FOOT}
@@ -87,8 +90,11 @@ class Fragments:
                     stale.add(BADGE)
                 case Interaction():
                     changes.append(self._step(event))
+                    if event.kind in ("tool_call", "tool_response"):
+                        changes.append(self._head(self.view.turns[event.turn]))
+                        stale.add(BADGE)
                 case Progress():
-                    stale.add(PROGRESS)
+                    stale |= {STEPPER, PROGRESS}
                     news = event.message or news
                 case CodeChange():
                     changes.append(self._change(event))
@@ -100,6 +106,9 @@ class Fragments:
                     news = ENDINGS[event.status]
         for number, pieces in fresh.items():
             changes.append(await self._write(number, pieces))
+        if entries:
+            changes.append(self._put("log", "beforeend", "".join(entries)))
+            changes.append(self._put("count", "innerHTML", str(len(self.view.activity))))
         changes.extend(self._replace(region) for region in REGIONS if region in stale)
         if news:
             changes.append(announce(news))

@@ -6,14 +6,29 @@ from datetime import UTC, datetime
 from functools import cache, lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from ..agents.events import (
+    AgentComplete,
+    AgentStart,
+    CodeChange,
+    Complete,
+    Error,
+    Event,
+    Interaction,
+    Progress,
+    Start,
+    type_of,
+)
 from ..runs.view import RunView, Turn
 from .highlight import highlight
 from .markdown import MarkdownStream, render
+
+SHOWN_LINES = 12  # of a long text in a step
+SHOWN_CHARACTERS = 1_500
 
 ROOT = Path(__file__).parent.parent
 STATIC = ROOT / "static"
@@ -35,7 +50,8 @@ def environment(static: Path) -> Environment:
     )
     jinja.globals |= {"static": address_in(static), "prose": prose, "now": now}
     jinja.filters |= {"gist": gist, "duration": duration, "as_json": as_json, "diff": diff}
-    jinja.filters |= {"highlighted": highlighted, "markdown": markdown}
+    jinja.filters |= {"highlighted": highlighted, "markdown": markdown, "cut": cut, "counts": counts}
+    jinja.filters |= {"parts": parts, "kind": kind, "about": about, "time_left": time_left}
     return jinja
 
 
@@ -87,6 +103,109 @@ def as_json(value: Any) -> str:
 def highlighted(text: str, path: str) -> Markup:
     """A file's content, by the ending of its name."""
     return Markup(highlight(text, path.rsplit(".", 1)[-1]))  # noqa: S704
+
+
+class Part(NamedTuple):
+    """A text in a step; `language` is what it is highlighted as."""
+
+    name: str
+    text: str
+    language: str
+
+
+def parts(step: Interaction) -> list[Part]:
+    """What a step holds: texts of several lines among a call's arguments stand by themselves, as the texts they are."""
+    told: list[Part] = []
+    if step.tool_arguments and step.kind != "retrieval":
+        texts = {name: text for name, text in step.tool_arguments.items() if isinstance(text, str) and "\n" in text}
+        rest = {name: value for name, value in step.tool_arguments.items() if name not in texts}
+        if rest:
+            told.append(Part("", as_json(rest), "json"))
+        language = str(step.tool_arguments.get("path", "")).rsplit(".", 1)[-1]
+        told += [Part(name, text, language) for name, text in texts.items()]
+    if step.kind == "tool_response":
+        told.append(Part("", step.content.strip(), "json" if is_json(step.content) else ""))
+    return told
+
+
+def is_json(text: str) -> bool:
+    if not text.lstrip().startswith(("{", "[")):
+        return False
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+class Cut(NamedTuple):
+    """`lines`: of the whole."""
+
+    shown: str
+    rest: str
+    lines: int
+
+
+def cut(text: str) -> Cut:
+    """What is shown of a long text at once, and what only when it is asked for."""
+    lines = text.splitlines(keepends=True)
+    shown = "".join(lines[:SHOWN_LINES])
+    if len(shown) > SHOWN_CHARACTERS:
+        shown = shown[:SHOWN_CHARACTERS]
+    rest = text[len(shown) :]
+    if len(rest) < SHOWN_CHARACTERS / 4 and rest.count("\n") < SHOWN_LINES / 4:
+        return Cut(text, "", len(lines))  # not worth a click
+    return Cut(shown.removesuffix("\n"), rest, len(lines))
+
+
+def counts(diff: str) -> tuple[int, int]:
+    """Lines that were added, and that were taken away."""
+    lines = [line for line in diff.splitlines() if not line.startswith(("+++", "---"))]
+    return sum(line.startswith("+") for line in lines), sum(line.startswith("-") for line in lines)
+
+
+def kind(event: Event) -> str:
+    """What an event is called where all are listed."""
+    return event.kind.replace("_", " ") if isinstance(event, Interaction) else type_of(event).replace("_", " ")
+
+
+def about(event: Event) -> str:
+    """An event in a few words."""
+    match event:
+        case Start():
+            return f"{event.team}, {event.model}"
+        case AgentStart():
+            return event.task or event.role
+        case AgentComplete():
+            return f"{event.finish_reason or 'done'}, {duration(event.duration_ms / 1000)}"
+        case Interaction(kind="tool_call"):
+            return f"{event.tool_name} {as_json(event.tool_arguments or {})}"
+        case Interaction(kind="tool_response"):
+            return f"{event.tool_name}: {event.content}"
+        case Interaction(kind="message"):
+            return f"to {event.to_agent or 'the team'}: {event.content}"
+        case Interaction():
+            return event.content
+        case Progress():
+            return f"{round(event.fraction * 100)} % {event.message or event.step}"
+        case CodeChange():
+            return f"{event.change} {event.path}"
+        case Error():
+            return event.message
+        case Complete():
+            return event.status
+        case _:
+            return ""
+
+
+def time_left(progress: Progress) -> str:
+    """As exactly as an estimate deserves; empty when there is none."""
+    seconds = progress.metadata.get("seconds_left")
+    if not isinstance(seconds, (int, float)) or seconds <= 0:
+        return ""
+    if seconds < 90:
+        return f"about {max(5, round(seconds / 5) * 5)} s left"
+    return f"about {round(seconds / 60)} min left"
 
 
 def markdown(text: str) -> Markup:

@@ -7,7 +7,7 @@ A run whose chunks are left out folds to the same view, because `agent_complete`
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 from uuid import UUID
 
 from ..agents.events import (
@@ -23,10 +23,12 @@ from ..agents.events import (
     Start,
     Usage,
 )
+from ..agents.planning import STEPS
 
 SHORTEST_RATED = 0.1  # seconds of work of which a rate is told
 
 Status = Literal["running", "complete", "failed", "cancelled"]
+Standing = Literal["done", "current", "ended", "to come"]
 
 
 @dataclass(slots=True)
@@ -54,9 +56,16 @@ class Turn:
         return self.texts[0] if self.texts else ""
 
     @property
-    def state(self) -> Literal["thinking", "writing", "done", "stopped", "failed"]:
+    def calling(self) -> str | None:
+        """The tool that it waits for; the first, if there are several."""
+        answered = {step.call_id for step in self.interactions if step.kind == "tool_response"}
+        calls = (step for step in self.interactions if step.kind == "tool_call" and step.call_id not in answered)
+        return next((call.tool_name for call in calls), None)
+
+    @property
+    def state(self) -> Literal["thinking", "calling", "writing", "done", "stopped", "failed"]:
         if self.open:
-            return "writing" if self.texts else "thinking"
+            return "calling" if self.calling else ("writing" if self.texts else "thinking")
         match self.finish_reason:
             case "cancelled":
                 return "stopped"
@@ -64,6 +73,13 @@ class Turn:
                 return "failed"
             case _:
                 return "done"
+
+
+class Stage(NamedTuple):
+    """`ended`: where the run failed or was stopped."""
+
+    name: str
+    standing: Standing
 
 
 @dataclass(slots=True)
@@ -78,12 +94,15 @@ class RunView:
     ended_at: datetime | None = None
     turns: dict[int, Turn] = field(default_factory=dict)
     progress: Progress | None = None
+    activity: list[Event] = field(default_factory=list)  # all that was told but the text
     code_changes: list[CodeChange] = field(default_factory=list)
     error: Error | None = None
     usage: Usage | None = None
 
     def apply(self, event: Event) -> None:
         self.seq = event.seq
+        if not isinstance(event, AgentChunk):
+            self.activity.append(event)
         match event:
             case Start():
                 self.team, self.model, self.started_at = event.team, event.model, event.at
@@ -119,6 +138,17 @@ class RunView:
     @property
     def running(self) -> bool:
         return self.status == "running"
+
+    @property
+    def stepper(self) -> list[Stage]:
+        """The steps that the planning team always takes, as far as this run has come; empty for other teams."""
+        if self.progress is None or self.progress.step not in STEPS:
+            return []
+        at = STEPS.index(self.progress.step)
+        here: Standing = "current"
+        if not self.running:
+            here = "done" if self.status == "complete" else "ended"
+        return [Stage(name, "done" if n < at else here if n == at else "to come") for n, name in enumerate(STEPS)]
 
     @property
     def active(self) -> Turn | None:

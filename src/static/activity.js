@@ -1,0 +1,28 @@
+// Which of a reply's activity is shown: by agent and by kind.
+
+document.addEventListener("toggle", ({ target }) => target.matches?.(".activity") && target.open && offer(target), true);
+document.addEventListener("change", ({ target }) => target.matches?.("[data-filter]") && sift(target.closest(".activity")));
+document.addEventListener("htmx:after:swap", () => document.querySelectorAll(".activity[open]").forEach(refresh));
+
+function refresh(activity) {
+  offer(activity);
+  sift(activity);
+}
+
+function offer(activity) {
+  const lines = [...activity.querySelectorAll(".entry-line")];
+  for (const select of activity.querySelectorAll("[data-filter]")) {
+    const values = new Set(lines.map((line) => line.dataset[select.dataset.filter]).filter(Boolean));
+    const known = new Set([...select.options].map((option) => option.value));
+    if (!known.has("")) select.add(new Option("All", ""));
+    for (const value of values) if (!known.has(value)) select.add(new Option(value, value));
+  }
+  activity.querySelector(".activity__filters").hidden = false;
+}
+
+function sift(activity) {
+  const chosen = [...activity.querySelectorAll("[data-filter]")].filter((select) => select.value);
+  for (const line of activity.querySelectorAll(".entry-line")) {
+    line.hidden = chosen.some((select) => line.dataset[select.dataset.filter] !== select.value);
+  }
+}
