@@ -54,6 +54,7 @@ class Folder:
             return
         for top, folders, names, fd in os.fwalk(self._files, follow_symlinks=False):
             place = top[len(str(self._files)) + 1 :]
+            # What no path can name is not entered: somebody's tree may be too deep to walk.
             folders[:] = [name for name in folders if is_path(joined(place, name))]
             for name in names:
                 with suppress(FileNotFoundError):  # somebody else may be deleting

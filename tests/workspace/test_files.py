@@ -59,10 +59,31 @@ async def test_a_text_is_replaced_only_where_it_stands_once(run: RunFiles) -> No
     assert await run.read("a.py") == "x = 1\ny = 1\n\tz = 1\n"
 
 
-async def test_line_ends_stay_as_the_file_has_them(run: RunFiles, folder: Path) -> None:
+async def test_what_stands_twice_is_found_twice_even_if_it_overlaps(run: RunFiles) -> None:
+    await run.write("a.txt", "abababa")
+    with pytest.raises(WorkspaceError, match="2 times"):
+        await run.edit("a.txt", "ababa", "x")
+
+
+async def test_line_ends_stay_as_the_file_has_them(run: RunFiles, project: ProjectFiles, folder: Path) -> None:
     await run.write("dos.txt", "one\r\ntwo\r\nthree\r\n")
     await run.edit("dos.txt", "one\ntwo", "1\n2")
     assert (folder / "dos.txt").read_bytes() == b"1\r\n2\r\nthree\r\n"
+    await project.save("dos.txt", "1\n2\n3\n", (await project.show("dos.txt")).sha256)
+    assert (folder / "dos.txt").read_bytes() == b"1\r\n2\r\n3\r\n"
+    await run.write("mixed.txt", "one\ntwo\nthree\r\n")
+    await run.edit("mixed.txt", "one\ntwo\n", "1\n2\n")
+    await run.edit("mixed.txt", "three\r\n", "3\r\n")
+    assert (folder / "mixed.txt").read_bytes() == b"1\n2\n3\n"
+
+
+async def test_what_lies_beside_a_file_stays_when_it_goes(run: RunFiles, folder: Path) -> None:
+    for path in ("a/b/one.txt", "a/b/two.txt", "a/three.txt"):
+        await run.write(path, "x")
+    await run.delete("a/b/one.txt")
+    await run.move("a/b/two.txt", "a/two.txt")
+    assert [file.path for file in await run.files()] == ["a/three.txt", "a/two.txt"]
+    assert not (folder / "a" / "b").exists()
 
 
 async def test_a_file_that_the_run_has_not_read_is_not_overwritten(project: ProjectFiles, run: RunFiles) -> None:
@@ -73,6 +94,43 @@ async def test_a_file_that_the_run_has_not_read_is_not_overwritten(project: Proj
     assert await run.read("plan.md") == "mine\n"
     await run.write("plan.md", "theirs\n")
     assert (await project.show("plan.md")).text == "theirs\n"
+
+
+async def test_a_file_that_cannot_be_read_as_text_is_changed_only_after_a_look(
+    project: ProjectFiles, run: RunFiles
+) -> None:
+    await project.upload("dot.png", in_pieces(IMAGE))
+    await project.upload("large.txt", in_pieces(b"x" * (TEXT_LIMIT + 1), 100_000))
+    for path, reason in (("dot.png", "binary file"), ("large.txt", "too large")):
+        for attempt in (run.write(path, "text"), run.delete(path)):
+            with pytest.raises(WorkspaceError, match="Read it before"):
+                await attempt
+        with pytest.raises(WorkspaceError, match=reason):
+            await run.read(path)
+        await run.delete(path)
+    assert await run.files() == []
+
+
+async def test_a_file_may_be_moved_unread_and_stays_unread(project: ProjectFiles, run: RunFiles) -> None:
+    await project.save("mine.txt", "mine")
+    await run.move("mine.txt", "moved.txt")
+    with pytest.raises(WorkspaceError, match="Read it before"):
+        await run.write("moved.txt", "theirs")
+    await run.read("moved.txt")
+    await project.save("moved.txt", "mine again", (await project.show("moved.txt")).sha256)
+    with pytest.raises(WorkspaceError, match="changed by somebody else"):
+        await run.move("moved.txt", "further.txt")
+    await project.save("there.txt", "there")
+    with pytest.raises(WorkspaceError, match="already a file"):
+        await run.move("moved.txt", "there.txt")
+
+
+async def test_agents_of_a_run_share_what_they_have_seen(project: ProjectFiles, run: RunFiles) -> None:
+    await project.save("a.txt", "one")
+    await run.by("Reader").read("a.txt")
+    await run.by("Writer " * 20).write("a.txt", "two")
+    [newest, _] = await project.history(5, "./a.txt")
+    assert newest.author.startswith("Writer")
 
 
 async def test_two_runs_do_not_destroy_each_others_work(project: ProjectFiles) -> None:
@@ -155,12 +213,37 @@ async def test_binary_files_are_kept_exactly_and_never_read_as_text(project: Pro
     assert await project.read_bytes("pictures/dot.png") == IMAGE
 
 
+async def test_what_is_not_text_is_not_written_as_text(run: RunFiles, project: ProjectFiles) -> None:
+    for content in ("a\0b", "\ud800"):
+        with pytest.raises(WorkspaceError):
+            await run.write("a.txt", content)
+    await project.upload("zero.txt", in_pieces(b"a\0b"))
+    with pytest.raises(WorkspaceError, match="binary file"):
+        await run.read("zero.txt")
+
+
 async def test_search_finds_lines_in_whatever_case(run: RunFiles) -> None:
     await run.write("src/a.py", "import os\nOS = 1\n")
     await run.write("b.txt", "os\n")
     found = [(match.path, match.line, match.text) for match in await run.search("OS")]
     assert found == [("b.txt", 1, "os"), ("src/a.py", 1, "import os"), ("src/a.py", 2, "OS = 1")]
     assert [match.path for match in await run.search("os", "src")] == ["src/a.py", "src/a.py"]
+
+
+async def test_a_search_is_bounded_in_matches_length_and_time(
+    run: RunFiles, project: ProjectFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await run.write("long.txt", f"needle {'x' * 1000}\n" * 300)
+    found = await run.search("needle")
+    assert len(found) == 200
+    assert {len(match.text) for match in found} == {300}
+    await project.upload("large.txt", in_pieces(b"needle2\n" * 200_000, 100_000))
+    assert await run.search("needle2") == []
+    monkeypatch.setattr(limits, "LONGEST_SEARCH", -1)
+    with pytest.raises(WorkspaceError, match="too long"):
+        await run.search("not there")
+    with pytest.raises(WorkspaceError, match="what to look for"):
+        await run.search("")
 
 
 async def test_sizes_and_counts_are_limited(
@@ -181,6 +264,10 @@ async def test_sizes_and_counts_are_limited(
     monkeypatch.setattr(limits, "MOST_BYTES", 1_600_000)
     with pytest.raises(WorkspaceError, match="would take more"):
         await run.write("second.txt", "x" * 500_000)
+    monkeypatch.setattr(limits, "MOST_FILES", 1)
+    monkeypatch.setattr(limits, "MOST_BYTES", 1)
+    await run.move("second.txt", "moved.txt")
+    await run.delete("moved.txt")
 
 
 async def test_all_files_come_as_one_archive(project: ProjectFiles) -> None:

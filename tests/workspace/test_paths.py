@@ -1,7 +1,10 @@
 """Hostile names: none leads out of the folder, and none is another one's double."""
 
 import asyncio
+import io
 import os
+import stat
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ from hypothesis import strategies as st
 
 from riverrun.agents.context import WorkspaceError
 from riverrun.workspace.files import ProjectFiles
+from riverrun.workspace.folder import Folder
 from riverrun.workspace.paths import checked
 from riverrun.workspace.run import RunFiles
 
@@ -73,20 +77,27 @@ async def test_a_hostile_path_is_refused_everywhere(path: str, run: RunFiles, pr
     assert [file.path for file in await run.files()] == ["here.txt"]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(path=st.text(alphabet=st.sampled_from("ab./\\~ :\0\nÄäﬁK") | st.characters(), max_size=30))
-def test_whatever_the_path_nothing_outside_the_folder_appears(path: str, root: Path, database_url: str) -> None:
-    root.mkdir(exist_ok=True)
-    folder = root / "sandbox" / "inner"
-    folder.mkdir(parents=True, exist_ok=True)
+def test_whatever_the_path_nothing_outside_the_folder_appears(path: str, tmp_path: Path, database_url: str) -> None:
+    folder = Folder(tmp_path / "inner" / "project")
+    folder.prepare()
+    (tmp_path / "outside").write_text("outside")
+    before = set(tmp_path.rglob("*"))
     try:
         kept = checked(path)
+        folder.check_place(kept)
+        folder.place(folder.stage(b"hostile"), kept)
     except WorkspaceError:
+        assert set(tmp_path.rglob("*")) == before
         return
-    reached = Path(os.path.normpath(folder / kept))
-    assert reached.is_relative_to(folder)
-    assert reached != folder
     assert checked(kept) == kept
+    assert [entry.path for entry in folder.entries()] == [kept]
+    appeared = set(tmp_path.rglob("*")) - before
+    assert appeared
+    assert all(place.is_relative_to(tmp_path / "inner" / "project" / "files") for place in appeared)
+    folder.remove(kept)
+    assert set(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize(
@@ -125,9 +136,10 @@ async def test_links_pipes_and_sockets_planted_from_outside_are_as_good_as_not_t
     (folder / "link.txt").symlink_to(secret / "key.txt")
     (folder / "linked").symlink_to(secret)
     os.mkfifo(folder / "pipe.txt")
+    os.mknod(folder / "socket.txt", stat.S_IFSOCK | 0o600)
     assert [file.path for file in await run.files()] == ["real.txt"]
     assert await run.search("secret") == []
-    for path in ("link.txt", "linked/key.txt", "pipe.txt", "linked"):
+    for path in ("link.txt", "linked/key.txt", "pipe.txt", "socket.txt", "linked"):
         for attempt in (run.read(path), run.write(path, "x"), run.edit(path, "secret", "x"), run.move(path, "y.txt")):
             with pytest.raises(WorkspaceError):
                 await asyncio.wait_for(attempt, 5)
@@ -135,9 +147,25 @@ async def test_links_pipes_and_sockets_planted_from_outside_are_as_good_as_not_t
         await run.write("linked/new.txt", "x")
     assert (secret / "key.txt").read_text() == "the secret"
     assert [path.name for path in secret.iterdir()] == ["key.txt"]
-    archive = b"".join([piece async for piece in project.zip()])
-    assert b"the secret" not in archive
-    assert b"link" not in archive
+    assert await names_in_archive(project) == ["real.txt"]
+
+
+async def test_names_that_no_path_can_have_are_passed_over(run: RunFiles, project: ProjectFiles, folder: Path) -> None:
+    await run.write("real.txt", "real")
+    for name in (b"latin\xff.txt", b"what?.txt", b"new\nline.txt", "u\u0308ber.txt".encode(), b"dot."):
+        Path(os.fsdecode(os.path.join(os.fsencode(folder), name))).write_text("real")
+    deep = folder.joinpath(*["deep"] * 21)
+    deep.mkdir(parents=True)
+    (deep / "file.txt").write_text("real")
+    assert [file.path for file in await run.files()] == ["real.txt"]
+    assert [match.path for match in await run.search("real")] == ["real.txt"]
+    assert await names_in_archive(project) == ["real.txt"]
+
+
+async def names_in_archive(project: ProjectFiles) -> list[str]:
+    packed = b"".join([piece async for piece in project.zip()])
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        return archive.namelist()
 
 
 async def test_a_project_folder_that_was_replaced_by_a_link_is_not_followed(
@@ -149,3 +177,7 @@ async def test_a_project_folder_that_was_replaced_by_a_link_is_not_followed(
     folder.symlink_to(elsewhere)
     with pytest.raises(WorkspaceError):
         await run.read("real.txt")
+    with pytest.raises(WorkspaceError):
+        await run.write("new.txt", "x")
+    assert await run.files() == []
+    assert [path.name for path in elsewhere.iterdir()] == ["real.txt"]
