@@ -394,8 +394,11 @@ async def test_tools_that_are_wrong_are_an_error(server: ModelServer, connected:
     assert all("tools" in request["body"] for request in server.requests())
 
 
-async def test_a_server_that_takes_tools_only_for_whole_replies(server: ModelServer, connected: Connect) -> None:
-    server.script([{"status": 500, "body": error("Cannot use tools with stream")}], stream=True)
+@pytest.mark.parametrize("message", ["Cannot use tools with stream", "tools are not supported in streaming mode"])
+async def test_a_server_that_takes_tools_only_for_whole_replies(
+    server: ModelServer, connected: Connect, message: str
+) -> None:
+    server.script([{"status": 500, "body": error(message)}], stream=True)
     server.script([{"tool_call": {"name": "look", "id": "c1"}}, {"finish": "tool_calls"}], stream=False)
 
     deltas = await reply_of(connected(retries=0), tools=[LOOK])
