@@ -88,7 +88,7 @@ class Coders:
             rounds.append(Round(review.value.work))
             yield steps.end("coding", "The coder is at work", details=place)
             yield message(PLANNER, turn, review.value.work, CODER)
-            async with aclosing(self._code(task, rounds, turn)) as events:
+            async with aclosing(self._code(task, rounds)) as events:
                 async for event in events:
                     yield event
             yield steps.end("coding", f"{counted(rounds[-1].changes)} in this round", details=place)
@@ -107,12 +107,12 @@ class Coders:
             listed += f"\n- and {len(files) - MOST_LISTED} more"
         return f"The request:\n{task.question}\n\nThe project's files:\n{listed}{history(rounds)}"
 
-    async def _code(self, task: Task, rounds: Sequence[Round], parent: int) -> AsyncGenerator[Event, None]:
+    async def _code(self, task: Task, rounds: Sequence[Round]) -> AsyncGenerator[Event, None]:
         current, turn = rounds[-1], next(task.turns)
         before = f"\n\nWhat you did before:{history(rounds[:-1])}" if len(rounds) > 1 else ""
         asked = Message(role="user", content=f"{current.work}\n\nThe request behind it:\n{task.question}{before}")
         coder = task.brief(CODER, *task.context.offered)
-        events = coder.respond(task.model, [asked], turn=turn, task=current.work, lane="support", parent=parent)
+        events = coder.respond(task.model, [asked], turn=turn, task=current.work, lane="support")
         async with aclosing(events):
             async for event in events:
                 yield event

@@ -111,7 +111,7 @@ class Coordinator:
             yield steps.begin("retrieval", "Looking in the documents")
             for search in searches:
                 yield message(first, search, LIBRARIAN)
-            async with aclosing(retrieval.by(searches, task, parent=first)) as events:
+            async with aclosing(retrieval.by(searches, task)) as events:
                 async for event in events:
                     yield event
             count = len(retrieval.passages)

@@ -23,11 +23,9 @@ class Retrieval:
         self._knowledge = knowledge
         self.passages: Sequence[Passage] = ()
 
-    async def by(self, queries: Sequence[str], task: Task, parent: int | None = None) -> AsyncGenerator[Event, None]:
+    async def by(self, queries: Sequence[str], task: Task) -> AsyncGenerator[Event, None]:
         turn, began = next(task.turns), time.monotonic()
-        yield AgentStart(
-            agent=NAME, turn=turn, role="looks in the documents", task=", ".join(queries), lane="support", parent=parent
-        )
+        yield AgentStart(agent=NAME, turn=turn, role="looks in the documents", task=", ".join(queries), lane="support")
         results = await asyncio.gather(*(self._knowledge.search(query) for query in queries))
         for query, passages in zip(queries, results, strict=True):
             yield replace(found(query, passages), agent=NAME, turn=turn)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from hashlib import sha256
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -123,7 +124,7 @@ def parts(step: Interaction) -> list[Part]:
             told.append(Part("", as_json(rest), "json"))
         language = str(step.tool_arguments.get("path", "")).rsplit(".", 1)[-1]
         told += [Part(name, text, language) for name, text in texts.items()]
-    if step.kind == "tool_response":
+    if step.kind == "tool_response" and step.content.strip():
         told.append(Part("", step.content.strip(), "json" if is_json(step.content) else ""))
     return told
 
@@ -147,15 +148,14 @@ class Cut(NamedTuple):
 
 
 def cut(text: str) -> Cut:
-    """What is shown of a long text at once, and what only when it is asked for."""
+    """What is shown of a long text at once, and what only when it is asked for. Lines stay whole if that can be."""
     lines = text.splitlines(keepends=True)
-    shown = "".join(lines[:SHOWN_LINES])
-    if len(shown) > SHOWN_CHARACTERS:
-        shown = shown[:SHOWN_CHARACTERS]
-    rest = text[len(shown) :]
+    ends = list(accumulate(map(len, lines[:SHOWN_LINES])))
+    end = max((end for end in ends if end <= SHOWN_CHARACTERS), default=SHOWN_CHARACTERS)
+    rest = text[end:]
     if len(rest) < SHOWN_CHARACTERS / 4 and rest.count("\n") < SHOWN_LINES / 4:
         return Cut(text, "", len(lines))  # not worth a click
-    return Cut(shown.removesuffix("\n"), rest, len(lines))
+    return Cut(text[:end].removesuffix("\n"), rest, len(lines))
 
 
 def counts(diff: str) -> tuple[int, int]:

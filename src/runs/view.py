@@ -94,6 +94,7 @@ class RunView:
     ended_at: datetime | None = None
     turns: dict[int, Turn] = field(default_factory=dict)
     progress: Progress | None = None
+    stage: str | None = None  # of STEPS, the latest that was told
     activity: list[Event] = field(default_factory=list)  # all that was told but the text
     code_changes: list[CodeChange] = field(default_factory=list)
     error: Error | None = None
@@ -128,6 +129,7 @@ class RunView:
                 self.turns[event.turn].interactions.append(event)
             case Progress():
                 self.progress = event
+                self.stage = event.step if event.step in STEPS else self.stage
             case CodeChange():
                 self.code_changes.append(event)
             case Error():
@@ -142,9 +144,9 @@ class RunView:
     @property
     def stepper(self) -> list[Stage]:
         """The steps that the planning team always takes, as far as this run has come; empty for other teams."""
-        if self.progress is None or self.progress.step not in STEPS:
+        if self.stage is None:
             return []
-        at = STEPS.index(self.progress.step)
+        at = STEPS.index(self.stage)
         here: Standing = "current"
         if not self.running:
             here = "done" if self.status == "complete" else "ended"

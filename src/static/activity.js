@@ -1,10 +1,16 @@
 // Which of a reply's activity is shown: by agent and by kind.
 
+const sifted = new WeakMap(); // log: how many lines it had
+
 document.addEventListener("toggle", ({ target }) => target.matches?.(".activity") && target.open && offer(target), true);
 document.addEventListener("change", ({ target }) => target.matches?.("[data-filter]") && sift(target.closest(".activity")));
 document.addEventListener("htmx:after:swap", () => document.querySelectorAll(".activity[open]").forEach(refresh));
 
+// Words come many times a second, lines seldom.
 function refresh(activity) {
+  const log = activity.querySelector(".activity__log");
+  if (sifted.get(log) === log.childElementCount) return;
+  sifted.set(log, log.childElementCount);
   offer(activity);
   sift(activity);
 }

@@ -26,6 +26,8 @@ from riverrun.runs.view import RunView, fold
 RUN, MESSAGE, OTHER = (UUID(int=number) for number in (1, 2, 3))
 BEGAN = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
+PASSAGE = {"document": "a.md", "heading": "A › B", "address": f"/p/{OTHER}/passages/1", "text": "Some <words>"}
+FOUND = {"passages": [PASSAGE]}
 REPLY = """\
 # A heading
 
@@ -93,13 +95,25 @@ def whole_run() -> list[Event]:
                 agent="Finder", turn=1, kind="tool_response", content="3 found", tool_name="search", call_id="c"
             ),
             AgentStart(agent="Writer", turn=2, attempt=2, role="writes", parent=1),
-            Interaction(agent="Finder", turn=1, kind="retrieval", content="A passage"),
+            Interaction(
+                agent="Finder", turn=1, kind="retrieval", content="rivers", tool_arguments={"passages": PASSAGES}
+            ),
+            Interaction(
+                agent="Finder",
+                turn=1,
+                kind="tool_call",
+                tool_name="write_file",
+                tool_arguments={"path": "a.py", "content": "import os\n" * 40},
+                call_id="w",
+            ),
+            Interaction(agent="Finder", turn=1, kind="tool_response", content='{"a": [1]}', tool_name="w", call_id="w"),
             Interaction(agent="Finder", turn=1, kind="message", content="Here you are", to_agent="Writer"),
             Interaction(agent="Finder", turn=1, kind="memory", content="They like rivers"),
             ended(1, "Found *something* that never came in chunks."),
             Progress(fraction=0.5, step="writing", message="Writing"),
             *chunks(2, REPLY, 5),
             CodeChange(agent="Writer", path="src/<a>.py", change="modified", diff="-old\n+new"),
+            CodeChange(agent="Writer", path="b.py", change="created", diff="+x = 1\n" * 100, revision_id=OTHER),
             ended(2, REPLY),
             Progress(fraction=1.0, step="done"),
             complete("complete", REPLY),
@@ -121,6 +135,21 @@ def failed_run(retryable: bool) -> list[Event]:
     )
 
 
+def planned_run(end: typing.Literal["complete", "failed", "cancelled"]) -> list[Event]:
+    """The planning team, which tells the time that is left too."""
+    steps = ("start", "context", "analyzing", "planning")
+    left = {"seconds_left": 41.0}
+    return stamped(
+        [
+            start(),
+            *(Progress(fraction=n / 8, step=step, message=step, metadata=left) for n, step in enumerate(steps)),
+            AgentStart(agent="Writer", turn=1),
+            ended(1, "", "error" if end == "failed" else "cancelled"),
+            complete(end),
+        ]
+    )
+
+
 def stopped_run() -> list[Event]:
     return stamped([start(), AgentStart(agent="Writer", turn=1), ended(1, "", "cancelled"), complete("cancelled")])
 
@@ -130,6 +159,8 @@ RUNS = {
     "failed": failed_run(retryable=False),
     "failed, worth a retry": failed_run(retryable=True),
     "stopped": stopped_run(),
+    "planned and stopped": planned_run("cancelled"),
+    "planned and failed": planned_run("failed"),
     "failed at once": stamped([start(), Error(message="No.", code="no", retryable=True), complete("failed")]),
 }
 
