@@ -30,6 +30,7 @@ from .markdown import MarkdownStream, render
 
 SHOWN_LINES = 12  # of a long text in a step
 SHOWN_CHARACTERS = 1_500
+COLOURED = 10_000  # characters of what is behind "Show all"; 20 to 100 ms, and a page holds many
 
 ROOT = Path(__file__).parent.parent
 STATIC = ROOT / "static"
@@ -51,8 +52,8 @@ def environment(static: Path) -> Environment:
     )
     jinja.globals |= {"static": address_in(static), "prose": prose, "now": now}
     jinja.filters |= {"gist": gist, "duration": duration, "as_json": as_json, "diff": diff}
-    jinja.filters |= {"highlighted": highlighted, "markdown": markdown, "cut": cut, "counts": counts}
-    jinja.filters |= {"parts": parts, "kind": kind, "about": about, "time_left": time_left}
+    jinja.filters |= {"highlighted": highlighted, "markdown": markdown, "cut": cut, "counts": counts, "hunks": hunks}
+    jinja.filters |= {"parts": parts, "coloured": coloured, "kind": kind, "about": about, "time_left": time_left}
     return jinja
 
 
@@ -104,6 +105,11 @@ def as_json(value: Any) -> str:
 def highlighted(text: str, path: str) -> Markup:
     """A file's content, by the ending of its name."""
     return Markup(highlight(text, path.rsplit(".", 1)[-1]))  # noqa: S704
+
+
+def coloured(text: str, language: str) -> Markup:
+    """As `highlighted`, but plain where that would hold up a page that shows many such texts."""
+    return highlighted(text, language if len(text) <= COLOURED else "")
 
 
 class Part(NamedTuple):
@@ -158,9 +164,16 @@ def cut(text: str) -> Cut:
     return Cut(text[:end].removesuffix("\n"), rest, len(lines))
 
 
-def counts(diff: str) -> tuple[int, int]:
+def hunks(diff: str) -> str:
+    """A diff without the two lines that name the files, which are told above it."""
+    lines = diff.strip("\n").split("\n")
+    headed = len(lines) > 1 and lines[0].startswith("--- ") and lines[1].startswith("+++ ")
+    return "\n".join(lines[2:] if headed else lines)
+
+
+def counts(hunks: str) -> tuple[int, int]:
     """Lines that were added, and that were taken away."""
-    lines = [line for line in diff.splitlines() if not line.startswith(("+++", "---"))]
+    lines = hunks.split("\n")
     return sum(line.startswith("+") for line in lines), sum(line.startswith("-") for line in lines)
 
 
@@ -175,7 +188,7 @@ def about(event: Event) -> str:
         case Start():
             return f"{event.team}, {event.model}"
         case AgentStart():
-            return event.task or event.role
+            return event.task or event.role or "begins"
         case AgentComplete():
             return f"{event.finish_reason or 'done'}, {duration(event.duration_ms / 1000)}"
         case Interaction(kind="tool_call"):

@@ -2,7 +2,7 @@
 
 const sifted = new WeakMap(); // log: how many lines it had
 
-document.addEventListener("toggle", ({ target }) => target.matches?.(".activity") && target.open && offer(target), true);
+document.addEventListener("toggle", ({ target }) => target.matches?.(".activity") && target.open && refresh(target), true);
 document.addEventListener("change", ({ target }) => target.matches?.("[data-filter]") && sift(target.closest(".activity")));
 document.addEventListener("htmx:after:swap", () => document.querySelectorAll(".activity[open]").forEach(refresh));
 

@@ -95,9 +95,7 @@ def whole_run() -> list[Event]:
                 agent="Finder", turn=1, kind="tool_response", content="3 found", tool_name="search", call_id="c"
             ),
             AgentStart(agent="Writer", turn=2, attempt=2, role="writes", parent=1),
-            Interaction(
-                agent="Finder", turn=1, kind="retrieval", content="rivers", tool_arguments={"passages": PASSAGES}
-            ),
+            Interaction(agent="Finder", turn=1, kind="retrieval", content="rivers", tool_arguments=FOUND),
             Interaction(
                 agent="Finder",
                 turn=1,
