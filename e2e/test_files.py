@@ -10,6 +10,7 @@ from e2e.conftest import OpenPage
 from e2e.steps import open_app, reload, reply, see_reply, see_the_end, send_message, shown
 from e2e.test_accessibility import PHONE, WIDE, overflow, violations
 from e2e.test_projects import go_to, make_project
+from e2e.watch import Watch
 from tests.model_server import ModelServer
 from tests.server import Server
 
@@ -60,7 +61,8 @@ def test_a_diff_is_shown_stays_after_a_reload_and_is_taken_back(page: Page, mode
     expect(page.locator(".changes__one")).to_have_count(2)
 
 
-def test_what_cannot_be_taken_back_any_more_is_told(page: Page, model: ModelServer) -> None:
+def test_what_cannot_be_taken_back_any_more_is_told(page: Page, model: ModelServer, watch: Watch) -> None:
+    watch.expect("400")
     project = make_project(page, "Late")
     new_conversation(page)
     write_with_the_coders(page, model, "plan.md", "one\n")
