@@ -1,6 +1,7 @@
 """The Jinja environment: what templates can say beyond Jinja's own words."""
 
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache, lru_cache
@@ -54,6 +55,7 @@ def environment(static: Path) -> Environment:
     jinja.filters |= {"gist": gist, "duration": duration, "as_json": as_json, "diff": diff}
     jinja.filters |= {"highlighted": highlighted, "markdown": markdown, "cut": cut, "counts": counts, "hunks": hunks}
     jinja.filters |= {"parts": parts, "coloured": coloured, "kind": kind, "about": about, "time_left": time_left}
+    jinja.filters |= {"without_token": without_token}
     return jinja
 
 
@@ -209,6 +211,11 @@ def about(event: Event) -> str:
             return event.status
         case _:
             return ""
+
+
+def without_token(address: str) -> str:
+    """An address as it may be shown: what stands before the `@` is a secret."""
+    return re.sub(r"^(https?://)[^/@]*@", r"\1…@", address)
 
 
 def time_left(progress: Progress) -> str:

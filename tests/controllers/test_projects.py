@@ -450,3 +450,11 @@ async def test_programs_see_the_teams(program: Program) -> None:
     told = (await program.client.get("/api/teams")).json()
     known = [{"name": team.name, "title": team.title, "description": team.description} for team in registry().values()]
     assert [team for team in told if team in known] == known
+
+
+async def test_a_token_in_an_address_is_not_shown(browser: Browser) -> None:
+    project = await new_project(browser, "Tokens")
+    await browser.submit(f"{project}/tools", name="own", address="https://s3cret@tools.example.org/mcp")
+    page = await browser.open(f"{project}/tools")
+    assert "https://…@tools.example.org/mcp" in page.text
+    assert "s3cret" not in page.html()
