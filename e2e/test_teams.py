@@ -1,11 +1,15 @@
-"""A team at work in the page: lanes side by side, folded when they are done, and all there again after a reload."""
+"""A team at work in the page: lanes, the steps of a plan and all activity, and all there again after a reload."""
 
 import json
 
+import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from e2e import steps
+from e2e.conftest import OpenPage
+from e2e.test_accessibility import PHONE, WIDE, overflow, violations
 from tests.model_server import ModelServer
+from tests.server import Server
 
 
 def choose_team(page: Page, title: str) -> None:
@@ -54,3 +58,144 @@ def test_lanes_stand_side_by_side_and_fold_when_they_are_done(page: Page, model:
     steps.reload(page)
     assert steps.shown(page) == before
     expect(page.get_by_label("Team")).to_have_value("coordinator")
+
+
+def script_a_plan(model: ModelServer) -> None:
+    """Waits at two gates: `plan` before the plan is made, `answer` before the last words."""
+    plan = {
+        "steps": [{"id": "look", "purpose": "Look at a map"}, {"id": "add", "purpose": "Add it up", "after": ["look"]}]
+    }
+    for script in (
+        [{"reasoning": "A distance."}, {"text": json.dumps({"goal": "How far it is", "criteria": ["a number"]})}],
+        [{"gate": "plan"}, {"text": json.dumps(plan)}],
+        [{"text": "There is a map."}],
+        [{"text": "It is **7**."}],
+        [{"text": json.dumps({"memories": ["Distances are asked for."]})}],
+        [{"gate": "answer"}, {"text": "Seven miles."}],
+    ):
+        model.script(script, times=1)
+
+
+def follow_a_plan(page: Page, model: ModelServer) -> None:
+    script_a_plan(model)
+    steps.open_app(page)
+    choose_team(page, "Planning first")
+    steps.send_message(page, "How far is it?")
+
+
+def follow_it_to_the_end(page: Page, model: ModelServer) -> None:
+    model.open_gate("plan")
+    model.open_gate("answer")
+    steps.see_reply(page, "Seven miles.")
+    steps.see_the_end(page)
+
+
+def stepper(page: Page) -> Locator:
+    return steps.reply(page).get_by_role("list", name="Steps")
+
+
+def activity(page: Page) -> Locator:
+    return steps.reply(page).locator(".activity")
+
+
+def open_activity(page: Page) -> None:
+    activity(page).locator("summary").click()
+
+
+def sieve(page: Page, by: str) -> Locator:
+    return activity(page).get_by_role("combobox", name=by, include_hidden=True)
+
+
+def lines(page: Page) -> Locator:
+    return activity(page).locator(".entry-line").filter(visible=True)
+
+
+def test_the_steps_of_a_plan_are_followed_and_stay(page: Page, open_page: OpenPage, model: ModelServer) -> None:
+    follow_a_plan(page, model)
+    current = stepper(page).locator("[aria-current=step]")
+    expect(current).to_have_text("Planning")
+    expect(stepper(page).get_by_role("listitem")).to_have_count(8)
+    expect(stepper(page).locator(".stepper__step--done")).to_have_count(3)
+    model.open_gate("plan")
+    expect(current).to_have_text("Completion")
+    expect(stepper(page).locator(".stepper__step--done")).to_have_count(7)
+    follow_it_to_the_end(page, model)
+    expect(current).to_have_count(0)
+    expect(stepper(page).locator(".stepper__step--done")).to_have_count(8)
+    before = steps.shown(page)
+    steps.reload(page)
+    assert steps.shown(page) == before
+
+
+def test_a_plan_that_is_stopped_tells_where(page: Page, model: ModelServer) -> None:
+    follow_a_plan(page, model)
+    expect(stepper(page).locator("[aria-current=step]")).to_have_text("Planning")
+    steps.stop(page)
+    steps.see_the_end(page)
+    expect(stepper(page).locator(".stepper__step--ended")).to_contain_text("Planning")
+    expect(stepper(page).locator(".stepper__step--to-come")).to_have_count(4)
+
+
+def test_all_activity_can_be_looked_through_while_it_happens(page: Page, model: ModelServer) -> None:
+    follow_a_plan(page, model)
+    expect(stepper(page).locator("[aria-current=step]")).to_have_text("Planning")
+    open_activity(page)
+    expect(lines(page).filter(has_text="A distance.")).to_have_count(1)
+    before = lines(page).count()
+    sieve(page, "Agent").select_option("Analyst")
+    expect(lines(page).locator(".entry-line__agent")).to_have_text(["Analyst"] * lines(page).count())
+    assert 0 < lines(page).count() < before
+    chosen = lines(page).count()
+
+    follow_it_to_the_end(page, model)
+    expect(lines(page)).to_have_count(chosen)  # what came since is another's
+    sieve(page, "Agent").select_option("All")
+    sieve(page, "Kind").select_option("agent start")
+    expect(lines(page)).to_have_count(6)
+    sieve(page, "Agent").select_option("Worker")
+    expect(lines(page)).to_have_count(2)
+    sieve(page, "Agent").select_option("All")
+    sieve(page, "Kind").select_option("All")
+    told = lines(page).all_inner_texts()
+    expect(activity(page).locator("summary")).to_have_text(f"Activity ({len(told)})")
+    steps.reload(page)
+    open_activity(page)
+    assert lines(page).all_inner_texts() == told
+
+
+def test_without_scripts_a_plan_is_shown_too(plain_page: Page, model: ModelServer) -> None:
+    """When it grows as well as when it is there already."""
+    script_a_plan(model)
+    model.open_gate("plan")
+    model.open_gate("answer")
+    steps.open_app(plain_page)
+    choose_team(plain_page, "Planning first")
+    steps.write(plain_page, "How far is it?")
+    plain_page.get_by_role("button", name="Send").click(no_wait_after=True)
+    for _ in range(2):
+        expect(steps.reply(plain_page)).to_contain_text("Seven miles.")
+        expect(stepper(plain_page).locator(".stepper__step--done")).to_have_count(8)
+        expect(lines(plain_page)).to_have_count(0)
+        open_activity(plain_page)
+        expect(lines(plain_page).filter(has_text="A distance.")).to_have_count(1)
+        expect(sieve(plain_page, "Agent")).to_be_hidden()
+        steps.reload(plain_page)
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
+def test_axe_finds_nothing_in_a_run_that_is_opened(
+    open_page: OpenPage, server: Server, model: ModelServer, colours: str, viewport: dict[str, int]
+) -> None:
+    page = open_page(server.url, color_scheme=colours, viewport=viewport, bypass_csp=True)
+    follow_a_plan(page, model)
+    expect(stepper(page).locator("[aria-current=step]")).to_have_text("Planning")
+    open_activity(page)
+    assert violations(page) == []
+    assert overflow(page) <= 0
+    follow_it_to_the_end(page, model)
+    for closed in steps.reply(page).locator(".turn--support > summary").all():
+        closed.click()
+    steps.reply(page).locator(".step > summary").first.click()
+    assert violations(page) == []
+    assert overflow(page) <= 0
