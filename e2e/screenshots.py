@@ -67,6 +67,7 @@ def main() -> None:
         page.emulate_media(color_scheme="dark")
         take(page, "wide-dark")
         take_on_a_phone(browser, server, path_of(page))
+        take_a_team(browser)
 
 
 def answer() -> list[Step]:
@@ -92,6 +93,19 @@ def take_on_a_phone(browser: Browser, server: Server, path: str) -> None:
     page = browser.new_page(base_url=server.url, viewport=PHONE, device_scale_factor=2, color_scheme="light")
     open_app(page, path)
     take(page, "phone")
+
+
+def take_a_team(browser: Browser) -> None:
+    """The coordinator's team on the sample project, when all of its supporting agents write."""
+    with TemporaryDirectory() as folder, Server(Path(folder), RIVERRUN_MODEL="demo").start() as server:
+        page = browser.new_page(base_url=server.url, viewport=WIDE, device_scale_factor=1.5, color_scheme="light")
+        open_app(page)
+        page.get_by_role("button", name="Make the sample project").click()
+        page.get_by_role("link", name="Compare where rivers begin").click()
+        page.get_by_role("button", name="Send").click()
+        expect(page.locator(".turn__state--writing")).to_have_count(3)
+        expect(page.locator(".turn--support .prose").last).to_contain_text("Nothing here")
+        take(page, "team")
 
 
 def take(page: Page, name: str) -> None:

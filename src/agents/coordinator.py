@@ -118,6 +118,8 @@ class Coordinator:
             yield steps.end("retrieval", f"Found {count} passage{'' if count == 1 else 's'}")
         notes = retrieval.notes if retrieval else ""
         lanes = [self._lane(task, ask, first, notes) for ask in asks]
+        if asks:
+            yield steps.begin("asking", plan_of(asks, []))
         for ask in asks:
             yield message(first, ask.task, ask.agent)
         async with aclosing(together(lanes)) as events:
