@@ -129,7 +129,9 @@ class RunView:
                 self.turns[event.turn].interactions.append(event)
             case Progress():
                 self.progress = event
-                self.stage = event.step if event.step in STEPS else self.stage
+                # Other teams have steps of the same names, but none begins as this one does.
+                if event.step == STEPS[0] or (self.stage and event.step in STEPS):
+                    self.stage = event.step
             case CodeChange():
                 self.code_changes.append(event)
             case Error():

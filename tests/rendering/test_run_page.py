@@ -191,6 +191,8 @@ def test_a_lane_tells_how_long_it_works() -> None:
 
 # Steps of a plan
 
+BEGUN = Progress(fraction=0.1, step="start")
+
 
 def stages(*events: Event) -> list[tuple[str, str]]:
     marks = {"done": "done", "current": "current", "ended": "ended", "to-come": "to come"}
@@ -204,29 +206,31 @@ def stages(*events: Event) -> list[tuple[str, str]]:
 
 
 def test_the_stepper_tells_what_is_done_at_work_and_to_come() -> None:
-    told = stages(Progress(fraction=0.1, step="start"), Progress(fraction=0.4, step="planning"))
+    told = stages(BEGUN, Progress(fraction=0.4, step="planning"))
     assert [name.lower() for name, _ in told] == list(STEPS)
     assert [standing for _, standing in told] == ["done"] * 3 + ["current"] + ["to come"] * 4
     [current] = [
-        item for item in page_of(Progress(fraction=0.4, step="planning")) if item.attributes.get("aria-current")
+        item for item in page_of(BEGUN, Progress(fraction=0.4, step="planning")) if item.attributes.get("aria-current")
     ]
     assert (current.text.strip(), current.attributes["aria-current"]) == ("Planning", "step")
 
 
 @pytest.mark.parametrize(("status", "standing"), [("failed", "ended"), ("cancelled", "ended"), ("complete", "done")])
 def test_the_stepper_stays_and_tells_where_it_ended(status: Any, standing: str) -> None:
-    told = stages(Progress(fraction=0.6, step="validation"), ended(1, ""), complete(status))
+    told = stages(BEGUN, Progress(fraction=0.6, step="validation"), ended(1, ""), complete(status))
     assert told[4] == ("Validation", standing)
     assert told[3][1] == "done"
     assert told[5][1] == "to come"
 
 
 def test_a_step_of_another_name_leaves_the_stepper_where_it_is() -> None:
-    assert stages(Progress(fraction=0.4, step="planning"), Progress(fraction=0.5, step="searching"))[3][1] == "current"
+    told = stages(BEGUN, Progress(fraction=0.4, step="planning"), Progress(fraction=0.5, step="searching"))
+    assert told[3][1] == "current"
 
 
 def test_other_teams_have_no_stepper() -> None:
     assert stages(Progress(fraction=0.4, step="writing")) == []
+    assert stages(Progress(fraction=0.0, step="planning")) == [], "the planner and the coder plan too"
 
 
 @pytest.mark.parametrize(
