@@ -59,7 +59,7 @@ def test_axe_finds_nothing(
     assert violations(page) == []
     send_message(page, "Show everything")
     see_reply(page, "quoted")
-    reply(page).locator("summary").click()
+    reply(page).locator(".step summary").click()
     assert violations(page) == []
     model.open_gate("end")
     see_the_end(page)
@@ -90,7 +90,7 @@ def test_nothing_is_wider_than_a_phone(open_page: OpenPage, server: Server, mode
     assert overflow(page) == 0
     model.open_gate("end")
     see_the_end(page)
-    reply(page).locator("summary").click()
+    reply(page).locator(".step summary").click()
     assert overflow(page) == 0
     send = page.get_by_role("button", name="Send").bounding_box()
     assert send

@@ -165,7 +165,7 @@ def test_thoughts_can_be_opened(plain_page: Page, model: ModelServer) -> None:
     arrive(plain_page)
     send(plain_page, "think")
     see_the_end(plain_page)
-    thought = reply(plain_page).locator("details")
+    thought = reply(plain_page).locator(".step")
     thought.locator("summary").click()
     expect(thought.locator(".step__content")).to_have_text("Let me think.")
 

@@ -63,7 +63,7 @@ class Growing:
                 yield to_html("runs/_change.html", run=self.view, change=event)
             case Complete():
                 yield self._leave()
-                yield "".join(map(self._part, ("notice", "stepper", "foot", "activity"))) + "</div></article>"
+                yield "".join(map(self._part, ("notice", "stepper", "activity", "foot"))) + "</div></article>"
 
     def _is_shown_later(self, event: Interaction) -> bool:
         turn = self.view.turns[event.turn]
