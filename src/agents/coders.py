@@ -9,10 +9,10 @@ from msgspec.structs import replace
 
 from .agent import Agent
 from .decision import Decision, Unfit
-from .events import AgentChunk, AgentComplete, CodeChange, Event, Interaction
+from .events import AgentComplete, CodeChange, Event, Interaction
 from .exchange import Message
 from .kits import FILES
-from .team import Steps, Task
+from .team import Steps, Task, answering
 from .tools import shortened
 
 ROUNDS = 5  # of planning and coding; after the last the planner says what is left undone
@@ -130,12 +130,9 @@ class Coders:
         done = history(rounds) or "\n\nNothing was changed."
         known = f"{SPEAKER.instructions}\n\nThe planner's judgement: {judgement}{done}"
         speaker = task.brief(replace(SPEAKER, instructions=known))
-        writing = False
-        async with aclosing(speaker.respond(task.model, task.messages, turn=next(task.turns))) as events:
+        answer = speaker.respond(task.model, task.messages, turn=next(task.turns))
+        async with aclosing(answering(answer, lambda: steps.begin("writing", "Writing the answer"))) as events:
             async for event in events:
-                if not writing and isinstance(event, AgentChunk):
-                    writing = True
-                    yield steps.begin("writing", "Writing the answer")
                 yield event
 
 

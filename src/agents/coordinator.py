@@ -9,12 +9,12 @@ from msgspec.structs import replace
 
 from .agent import Agent
 from .decision import Decision, Unfit
-from .events import AgentChunk, AgentComplete, Event, Interaction
+from .events import AgentComplete, Event, Interaction
 from .exchange import Message
 from .lanes import Lane, together
 from .retrieval import NAME as LIBRARIAN
 from .retrieval import Retrieval
-from .team import Steps, Task
+from .team import Steps, Task, answering
 
 PATIENCE = 120.0  # seconds for a supporting agent, which is left out after that
 MOST_SEARCHES = 3
@@ -164,13 +164,9 @@ class Coordinator:
             parts.append(f"## Passages of the project's documents\n\n{passages}")
         writer = task.brief(self._writer)
         writer = replace(writer, instructions="\n\n".join([writer.instructions, *parts]))
-        writing = False
         answer = writer.respond(task.model, task.messages, turn=next(task.turns), parent=parent)
-        async with aclosing(answer) as events:
+        async with aclosing(answering(answer, lambda: steps.begin("writing", "Writing the answer"))) as events:
             async for event in events:
-                if not writing and isinstance(event, AgentChunk):
-                    writing = True
-                    yield steps.begin("writing", "Writing the answer")
                 yield event
 
 

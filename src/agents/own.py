@@ -1,16 +1,15 @@
 """Agents and teams that people make in the page: the same agents, described by data instead of code."""
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from .agent import Agent
+from .assistant import alone
 from .coordinator import WRITER, Coordinator
-from .events import AgentChunk, Event
+from .events import Event
 from .exchange import Model
-from .team import Steps, Task
+from .team import Task
 
 
 class AgentSpec(Struct, frozen=True):
@@ -45,17 +44,4 @@ class Own:
         members = [member.agent(task.model) for member in self._members]
         if len(members) > 1:
             return Coordinator(members).run(task)
-        return self._alone(task, members[0] if members else WRITER)
-
-    async def _alone(self, task: Task, member: Agent) -> AsyncGenerator[Event, None]:
-        steps = Steps(2)
-        yield steps.begin("thinking", "Thinking")
-        writing = False
-        answer = task.brief(member).respond(task.model, task.messages, turn=next(task.turns))
-        async with aclosing(answer) as events:
-            async for event in events:
-                if not writing and isinstance(event, AgentChunk):
-                    writing = True
-                    yield steps.end("writing", "Writing")
-                yield event
-        yield replace(steps.end("done", "Done"), fraction=1.0)
+        return alone(task, task.brief(members[0] if members else WRITER))

@@ -10,10 +10,10 @@ from msgspec.structs import replace
 
 from .agent import Agent
 from .decision import Decision, Unfit
-from .events import AgentChunk, AgentComplete, Event, Interaction
+from .events import AgentComplete, Event, Interaction
 from .exchange import Message
 from .retrieval import Retrieval
-from .team import Steps, Task
+from .team import Steps, Task, answering
 from .tools import Tool
 
 MOST_STEPS = 8
@@ -230,13 +230,10 @@ class Work:
         writer = self._task.brief(WRITER)
         sources = "" if self._results else self._known()
         writer = replace(writer, instructions=f"{writer.instructions}{self._found()}{sources}")
-        writing = False
         turn = writer.respond(self._task.model, self._task.messages, turn=next(self._task.turns))
-        async with aclosing(turn) as events:
+        begin = self._steps.begin
+        async with aclosing(answering(turn, lambda: begin("completion", "Writing the answer"))) as events:
             async for event in events:
-                if not writing and isinstance(event, AgentChunk):
-                    writing = True
-                    yield self._steps.begin("completion", "Writing the answer")
                 yield event
         self.outcome = "Done"
 

@@ -1,6 +1,7 @@
 """What a team is to the rest of the house: a task in, events out."""
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing
 from itertools import count
 from typing import Protocol
 
@@ -9,7 +10,7 @@ from msgspec.structs import replace
 
 from .agent import Agent
 from .context import Context
-from .events import Event, Progress
+from .events import AgentChunk, Event, Progress
 from .exchange import Message, Model
 from .kits import kit
 
@@ -49,6 +50,19 @@ class Team(Protocol):
     def run(self, task: Task) -> AsyncGenerator[Event, None]:
         """Works, and tells it event by event. `start`, `error` and `complete` are the runner's to tell."""
         ...
+
+
+async def answering(
+    events: AsyncGenerator[Event, None], writing: Callable[[], Progress]
+) -> AsyncGenerator[Event, None]:
+    """The turn of who answers, with the progress that is told when its text begins."""
+    begun = False
+    async with aclosing(events):
+        async for event in events:
+            if not begun and isinstance(event, AgentChunk):
+                begun = True
+                yield writing()
+            yield event
 
 
 class Steps:
