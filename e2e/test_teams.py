@@ -199,3 +199,20 @@ def test_axe_finds_nothing_in_a_run_that_is_opened(
     steps.reply(page).locator(".step > summary").first.click()
     assert violations(page) == []
     assert overflow(page) <= 0
+
+
+def test_what_a_tool_says_is_not_counted_as_written(page: Page, model: ModelServer) -> None:
+    call = {"name": "list_files", "arguments": json.dumps({})}
+    model.script([{"gate": "call"}, {"tool_call": call}], times=1)
+    model.script([{"gate": "answer"}, {"text": "There is nothing."}], times=1)
+    steps.open_app(page)
+    steps.send_message(page, "What is there?")
+    meter = steps.reply(page).locator(".run__foot .meter")
+    expect(meter).not_to_be_empty()  # from here on it counts
+    model.open_gate("call")
+    expect(steps.reply(page).locator(".step--tool_response")).to_have_count(1)
+    before = meter.inner_text()
+    expect(meter).not_to_have_text(before)
+    assert "tokens" not in meter.inner_text()
+    model.open_gate("answer")
+    steps.see_the_end(page)

@@ -11,7 +11,8 @@ function measure(meter) {
   const elapsed = Math.max(0, (Date.now() - skew - Date.parse(meter.dataset.startedAt)) / 1000);
   const told = elapsed < 60 ? `${Math.round(elapsed)} s` : `${Math.floor(elapsed / 60)} min ${Math.round(elapsed % 60)} s`;
   if (!meter.dataset.of) return void (meter.textContent = told); // a lane's
-  const length = document.getElementById(`turns-${meter.dataset.of}`)?.textContent.length ?? 0;
+  const texts = document.querySelectorAll(`#turns-${meter.dataset.of} .turn__text`); // and not what tools have said
+  const length = [...texts].reduce((sum, text) => sum + text.textContent.length, 0);
   const start = begun.get(meter.dataset.of);
   if (!start) begun.set(meter.dataset.of, { at: performance.now(), length });
   const rate = start && (length - start.length) / CHARACTERS_A_TOKEN / ((performance.now() - start.at) / 1000);
