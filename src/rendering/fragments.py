@@ -50,6 +50,7 @@ class Fragments:
     def __init__(self, view: RunView) -> None:
         self.view = view
         self._texts = {turn.number: Shown(turn.text) for turn in view.turns.values() if turn.open}
+        self._states = {turn.number: turn.doing for turn in view.turns.values()}
 
     async def apply(self, events: Iterable[Event]) -> str:
         """Partials for events that come together: the text of a turn as one change, every region once."""
@@ -71,11 +72,6 @@ class Fragments:
                     stale.add(BADGE)
                     news = f"{event.agent} is thinking."
                 case AgentChunk():
-                    turn = self.view.turns[event.turn]
-                    if len(turn.texts) == 1:
-                        changes.append(self._head(turn))
-                        stale.add(BADGE)
-                        news = f"{turn.agent} is writing."
                     fresh.setdefault(event.turn, []).append(event.text)
                 case AgentComplete():
                     turn = self.view.turns[event.turn]
@@ -86,13 +82,9 @@ class Fragments:
                         if event.turn in fresh:
                             changes.append(await self._write(event.turn, fresh.pop(event.turn)))
                         changes.append(self._close(turn))
-                        changes.append(self._head(turn))
                     stale.add(BADGE)
                 case Interaction():
                     changes.append(self._step(event))
-                    if event.kind in ("tool_call", "tool_response"):
-                        changes.append(self._head(self.view.turns[event.turn]))
-                        stale.add(BADGE)
                 case Progress():
                     stale |= {STEPPER, PROGRESS}
                     news = event.message or news
@@ -106,6 +98,11 @@ class Fragments:
                     news = ENDINGS[event.status]
         for number, pieces in fresh.items():
             changes.append(await self._write(number, pieces))
+        for turn in self._changed():
+            changes.append(self._head(turn))
+            stale.add(BADGE)
+            if turn.state in ("calling", "writing"):
+                news = f"{turn.agent} is {turn.doing}."
         if entries:
             changes.append(self._put("log", "beforeend", "".join(entries)))
             changes.append(self._put("count", "innerHTML", str(len(self.view.activity))))
@@ -123,10 +120,17 @@ class Fragments:
         """A new turn, or a further attempt at one, which takes the place of what was written before."""
         self._texts[event.turn] = Shown()
         turn = self.view.turns[event.turn]
+        self._states[event.turn] = turn.doing
         html = to_html("runs/_turn.html", run=self.view, turn=turn)
         if event.attempt > 1:
             return self._put(f"turn-{event.turn}", "outerHTML", html)
         return self._put("turns", "beforeend", html)
+
+    def _changed(self) -> list[Turn]:
+        """The turns that do something else than the page says."""
+        changed = [turn for turn in self.view.turns.values() if turn.doing != self._states[turn.number]]
+        self._states |= {turn.number: turn.doing for turn in changed}
+        return changed
 
     def _head(self, turn: Turn) -> str:
         html = to_html("runs/_turn_head.html", run=self.view, turn=turn)
@@ -148,6 +152,7 @@ class Fragments:
     def _fold(self, turn: Turn) -> str:
         """A supporting agent that is done folds to a line, which can be opened."""
         self._texts.pop(turn.number, None)
+        self._states[turn.number] = turn.doing
         return self._put(f"turn-{turn.number}", "outerHTML", to_html("runs/_turn.html", run=self.view, turn=turn))
 
     def _close(self, turn: Turn) -> str:
@@ -158,7 +163,14 @@ class Fragments:
         return self._put(f"tail-{turn.number}", "outerHTML", shown.markdown.tail)
 
     def _step(self, event: Interaction) -> str:
-        html = to_html("runs/_step.html", run=self.view, step=event)
+        """An answer goes to its call, anything else to the end of the steps."""
+        turn = self.view.turns[event.turn]
+        call = turn.call_of(event)
+        if call:
+            told = to_html("runs/_answer.html", step=event, call=call)
+            short = self._put(f"said-{call.seq}", "innerHTML", to_html("runs/_said.html", step=event))
+            return short + self._put(f"answer-{call.seq}", "innerHTML", told)
+        html = to_html("runs/_step.html", run=self.view, turn=turn, step=event)
         return self._put(f"steps-{event.turn}", "beforeend", html)
 
     def _change(self, event: CodeChange) -> str:

@@ -57,7 +57,7 @@ class Growing:
                 pass
             case Interaction():
                 yield self._leave()
-                yield to_html("runs/_step.html", run=self.view, step=event)
+                yield to_html("runs/_step.html", run=self.view, turn=self.view.turns[event.turn], step=event)
             case CodeChange():
                 yield self._leave()
                 yield to_html("runs/_change.html", run=self.view, change=event)

@@ -44,6 +44,9 @@ class Turn:
     started_at: datetime
     texts: list[str] = field(default_factory=list)
     interactions: list[Interaction] = field(default_factory=list)
+    calls: dict[str, Interaction] = field(default_factory=dict)  # those that wait for their answer, by call_id
+    answers: dict[int, Interaction] = field(default_factory=dict)  # by the seq of the call
+    writing: bool = False
     open: bool = True
     finish_reason: str | None = None
     duration_ms: int | None = None
@@ -55,17 +58,42 @@ class Turn:
             self.texts = ["".join(self.texts)]
         return self.texts[0] if self.texts else ""
 
+    def write(self, text: str) -> None:
+        self.texts.append(text)
+        self.writing = True
+
+    def do(self, step: Interaction) -> None:
+        self.interactions.append(step)
+        match step.kind:
+            case "tool_call" if step.call_id:
+                self.calls[step.call_id] = step
+            case "tool_response" if call := self.calls.pop(step.call_id or "", None):
+                self.answers[call.seq] = step
+        if step.kind in ("thought", "tool_call", "tool_response"):
+            self.writing = False
+
     @property
-    def calling(self) -> str | None:
-        """The tool that it waits for; the first, if there are several."""
-        answered = {step.call_id for step in self.interactions if step.kind == "tool_response"}
-        calls = (step for step in self.interactions if step.kind == "tool_call" and step.call_id not in answered)
-        return next((call.tool_name for call in calls), None)
+    def steps(self) -> list[Interaction]:
+        """What it did beside writing, without the answers that belong to a call."""
+        joined = {answer.seq for answer in self.answers.values()}
+        return [step for step in self.interactions if step.seq not in joined]
+
+    def call_of(self, step: Interaction) -> Interaction | None:
+        """The call that this answers, if it is an answer."""
+        answered = next((call for call, answer in self.answers.items() if answer.seq == step.seq), None)
+        return next((call for call in self.interactions if call.seq == answered), None)
+
+    @property
+    def doing(self) -> str:
+        """The state in words; of several tools that it waits for, the first."""
+        if self.state != "calling":
+            return self.state
+        return f"calling {next(iter(self.calls.values())).tool_name or 'a tool'}"
 
     @property
     def state(self) -> Literal["thinking", "calling", "writing", "done", "stopped", "failed"]:
         if self.open:
-            return "calling" if self.calling else ("writing" if self.texts else "thinking")
+            return "calling" if self.calls else "writing" if self.writing else "thinking"
         match self.finish_reason:
             case "cancelled":
                 return "stopped"
@@ -119,17 +147,17 @@ class RunView:
                     started_at=event.at,
                 )
             case AgentChunk():
-                self.turns[event.turn].texts.append(event.text)
+                self.turns[event.turn].write(event.text)
             case AgentComplete():
                 turn = self.turns[event.turn]
                 turn.open = False
                 turn.texts = [event.content] if event.content else []
                 turn.finish_reason, turn.duration_ms, turn.usage = event.finish_reason, event.duration_ms, event.usage
             case Interaction():
-                self.turns[event.turn].interactions.append(event)
+                self.turns[event.turn].do(event)
             case Progress():
                 self.progress = event
-                # Other teams have steps of the same names, but none begins as this one does.
+                # Other teams have steps of the same names, but none that begins like this.
                 if event.step == STEPS[0] or (self.stage and event.step in STEPS):
                     self.stage = event.step
             case CodeChange():

@@ -105,9 +105,11 @@ async def test_screen_readers_hear_steps_and_ends_but_no_text() -> None:
     assert changes == [
         "Thinking",
         "Finder is thinking.",
+        "Finder is calling search.",
         "Writer is thinking.",
         "Writer is writing.",
         "Writer is thinking.",
+        "Finder is calling write_file.",
         "Writing",
         "Writer is writing.",
         "The reply is complete.",
@@ -146,14 +148,18 @@ PIECES = [
 PIECES += ["[r]: http://e.x\n", "&amp;", "    ", "\r\n", "é", "\0"]
 
 
+HAPPENINGS = ["start", *["chunk"] * 3, "end", "step", "call", "call", "answer", "answer", "again", "change", "progress"]
+
+
 @st.composite
 def runs(draw: st.DrawFn) -> list[Event]:
     """A valid run of up to three turns that overlap as they like."""
     events: list[Event] = [start()]
     written: dict[int, str] = {}
     attempts: dict[int, int] = {}
+    called: list[tuple[int, str]] = []
     for _ in range(draw(st.integers(0, 40))):
-        match draw(st.sampled_from(["start", "chunk", "chunk", "chunk", "end", "step", "again", "change", "progress"])):
+        match draw(st.sampled_from(HAPPENINGS)):
             case "start" if len(attempts) < 3:
                 turn = len(attempts) + 1
                 attempts[turn], written[turn] = 1, ""
@@ -174,6 +180,14 @@ def runs(draw: st.DrawFn) -> list[Event]:
             case "step" if attempts:
                 turn = draw(st.sampled_from(sorted(attempts)))
                 events.append(Interaction(turn=turn, kind="thought", content=draw(st.sampled_from(PIECES))))
+            case "call" if attempts:
+                turn, call_id = draw(st.sampled_from(sorted(attempts))), f"{len(events)}"
+                called.append((turn, call_id))
+                events.append(Interaction(turn=turn, kind="tool_call", tool_name="look", call_id=call_id))
+            case "answer" if called:
+                turn, call_id = called.pop(draw(st.integers(0, len(called) - 1)))
+                said = draw(st.sampled_from(PIECES))
+                events.append(Interaction(turn=turn, kind="tool_response", content=said, call_id=call_id))
             case "change":
                 events.append(CodeChange(path="a.py", change="created", diff="+1"))
             case "progress":

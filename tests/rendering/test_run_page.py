@@ -16,16 +16,28 @@ from riverrun.agents.events import (
 )
 from riverrun.agents.planning import STEPS
 from riverrun.rendering.markdown import render
-from riverrun.rendering.templates import cut, to_html
+from riverrun.rendering.steps import cut
+from riverrun.rendering.templates import to_html
 from tests.rendering.dom import Element, parse
 from tests.rendering.runs import BEGAN, MESSAGE, RUNS, complete, ended, stamped, start, view_of
 
 REVISION = UUID(int=9)
+BEGUN = Progress(fraction=0.0, step="start")  # of the eight steps
 
 
 def page_of(*events: Event) -> Element:
     begun = [start(), AgentStart(agent="Writer", turn=1, role="writes", lane="support")]
     return parse(to_html("runs/_body.html", run=view_of(stamped([*begun, *events]))))
+
+
+def call(name: str, call_id: str, **arguments: Any) -> Interaction:
+    return Interaction(
+        agent="Writer", turn=1, kind="tool_call", tool_name=name, tool_arguments=arguments, call_id=call_id
+    )
+
+
+def answer(name: str, call_id: str, content: str) -> Interaction:
+    return Interaction(agent="Writer", turn=1, kind="tool_response", tool_name=name, call_id=call_id, content=content)
 
 
 def step(kind: Any, **told: Any) -> Element:
@@ -53,20 +65,51 @@ def words(element: Element) -> str:
 
 
 def test_arguments_are_highlighted_json() -> None:
-    call = step("tool_call", tool_name="search", tool_arguments={"query": "<b>", "most": 3})
-    assert one(call, "step__text").text == '{\n  "query": "<b>",\n  "most": 3\n}'
-    assert '<span class="m">3</span>' in call.html()
-    assert words(one(call, "step__kind")) == "Calls search"
+    search = step("tool_call", tool_name="search", tool_arguments={"query": "<b>", "most": 3})
+    assert one(search, "step__text").text == '{\n  "query": "<b>",\n  "most": 3\n}'
+    assert '<span class="m">3</span>' in search.html()
+    assert words(search.elements[0]) == "Calls search query: <b>, most: 3"
 
 
 def test_a_text_among_arguments_stands_by_itself_highlighted_by_the_path() -> None:
     arguments = {"path": "src/a.py", "content": 'def f():\n    return "x"\n'}
-    call = step("tool_call", tool_name="write_file", tool_arguments=arguments)
-    rest, content = every(call, "step__text")
+    write = page_of(call("write_file", "c", **arguments))
+    rest, content = every(write, "step__text")
     assert rest.text == '{\n  "path": "src/a.py"\n}'
-    assert words(one(call, "step__label")) == "content"
+    assert words(one(write, "step__label")) == "content"
     assert content.text == arguments["content"]
     assert '<span class="k">def</span>' in content.html()
+
+
+def test_what_is_replaced_stands_as_text_even_if_it_is_a_line() -> None:
+    edit = page_of(call("edit_file", "c", path="a.py", old="import os", new="import sys"))
+    assert [words(label) for label in every(edit, "step__label")] == ["old", "new"]
+    assert [text.text for text in every(edit, "step__text")[1:]] == ["import os", "import sys"]
+
+
+def test_an_answer_stands_with_its_call() -> None:
+    calls = [call("search", "c", q="x"), call("search", "d", q="y")]
+    told = page_of(*calls, answer("search", "d", "one\ntwo"), answer("search", "c", ""))
+    first, second = every(told, "step")
+    assert words(first.elements[0]) == "Calls search x → nothing"
+    assert words(second.elements[0]) == "Calls search y → one two"
+    assert [text.text for text in every(second, "step__text")] == ['{\n  "q": "y"\n}', "one\ntwo"]
+    waiting = page_of(*calls)
+    assert [words(said) for said in every(waiting, "step__said")] == ["", ""]
+
+
+def test_an_answer_to_nothing_stands_by_itself() -> None:
+    assert words(step("tool_response", tool_name="t", call_id="nobody's", content="42").elements[0]) == "t answers 42"
+
+
+def test_what_was_read_of_a_file_is_highlighted_as_that_file() -> None:
+    told = page_of(call("read_file", "c", path="src/a.py"), answer("read_file", "c", "import os\n"))
+    assert '<span class="k">import</span>' in told.html()
+
+
+def test_json_on_one_line_is_laid_out() -> None:
+    told = one(step("tool_response", tool_name="t", content='{"a": [1, {"b": null}]}'), "step__text")
+    assert told.text.split("\n")[:2] == ["{", '  "a": [']
 
 
 def test_a_response_is_highlighted_if_it_is_json() -> None:
@@ -101,8 +144,7 @@ def test_what_is_cut_is_all_there(text: str) -> None:
 def test_long_code_behind_a_click_does_not_hold_up_the_page() -> None:
     """Highlighting takes tens of milliseconds for such a text, and a conversation may hold hundreds."""
     arguments = {"path": "a.py", "content": "x = f(1)\n" * 4000}
-    call = step("tool_call", tool_name="write_file", tool_arguments=arguments)
-    shown, rest = every(call, "step__text")[1:]
+    shown, rest = every(page_of(call("write_file", "c", **arguments)), "step__text")[1:]
     assert "<span" in shown.html()
     assert "<span" not in rest.html()
 
@@ -122,6 +164,19 @@ def test_passages_that_were_found_are_links() -> None:
     assert "Water <swings>." in found.text
     assert "1 passage" in words(step("retrieval", content="q", tool_arguments={"passages": passages[:1]}))
     assert "0 passages" in words(step("retrieval", content="q", tool_arguments={"passages": []}))
+
+
+@pytest.mark.parametrize("address", ["javascript:alert(1)", "https://evil.example", "", None])
+def test_a_passage_leads_nowhere_but_to_this_house(address: str | None) -> None:
+    passages = [{"document": "Rivers.pdf", "address": address, "text": "Water"}]
+    found = step("retrieval", content="q", tool_arguments={"passages": passages})
+    assert [element for element in found if element.tag == "a"] == []
+    assert "Rivers.pdf" in words(found)
+
+
+@pytest.mark.parametrize("arguments", [None, {}, {"passages": None}, {"passages": ["x", 1]}, {"passages": [{}]}])
+def test_a_retrieval_of_another_make_is_shown_as_it_is(arguments: dict[str, Any] | None) -> None:
+    assert "why bends" in words(step("retrieval", content="why bends", tool_arguments=arguments))
 
 
 def test_a_memory_is_told_as_one() -> None:
@@ -170,15 +225,22 @@ def test_a_long_diff_is_cut() -> None:
 
 
 def test_a_lane_tells_what_its_agent_does() -> None:
-    call = Interaction(agent="Writer", turn=1, kind="tool_call", tool_name="search", tool_arguments={}, call_id="c")
-    other = Interaction(agent="Writer", turn=1, kind="tool_call", tool_name="read", tool_arguments={}, call_id="d")
-    answer = Interaction(agent="Writer", turn=1, kind="tool_response", tool_name="search", content="1", call_id="c")
     chunk = AgentChunk(agent="Writer", turn=1, text="So")
-    last = Interaction(agent="Writer", turn=1, kind="tool_response", tool_name="read", content="2", call_id="d")
     done = [ended(1, "So", reason) for reason in ("stop", "cancelled", "error")]
-    so_far: list[Event] = [call, other, answer, last, chunk]
+    calls: list[Event] = [call("search", "c"), call("read", "d")]
+    so_far = [*calls, answer("search", "c", "1"), answer("read", "d", "2"), chunk, call("read", "e")]
+    so_far.append(answer("read", "e", "3"))
     states = [words(one(page_of(*so_far[:n]), "turn__state")) for n in range(len(so_far) + 1)]
-    assert states == ["thinking", "calling search", "calling search", "calling read", "thinking", "writing"]
+    assert states == [
+        "thinking",
+        "calling search",
+        "calling search",
+        "calling read",
+        "thinking",
+        "writing",
+        "calling read",
+        "thinking",
+    ]
     assert [words(one(page_of(end), "turn__state")) for end in done] == ["done", "stopped", "failed"]
 
 
@@ -190,8 +252,6 @@ def test_a_lane_tells_how_long_it_works() -> None:
 
 
 # Steps of a plan
-
-BEGUN = Progress(fraction=0.1, step="start")
 
 
 def stages(*events: Event) -> list[tuple[str, str]]:
@@ -230,7 +290,7 @@ def test_a_step_of_another_name_leaves_the_stepper_where_it_is() -> None:
 
 def test_other_teams_have_no_stepper() -> None:
     assert stages(Progress(fraction=0.4, step="writing")) == []
-    assert stages(Progress(fraction=0.0, step="planning")) == [], "the planner and the coder plan too"
+    assert stages(Progress(fraction=0.4, step="planning"), Progress(fraction=0.5, step="coding")) == []
 
 
 @pytest.mark.parametrize(
