@@ -8,6 +8,8 @@ from playwright.sync_api import Locator, Page, expect
 from e2e import steps
 from e2e.conftest import OpenPage
 from e2e.test_accessibility import PHONE, WIDE, overflow, violations
+from e2e.test_documents import RIVERS, add
+from e2e.test_projects import go_to, make_project
 from tests.model_server import ModelServer
 from tests.server import Server
 
@@ -202,15 +204,19 @@ def test_axe_finds_nothing_in_a_run_that_is_opened(
 
 
 def test_what_a_tool_says_is_not_counted_as_written(page: Page, model: ModelServer) -> None:
-    call = {"name": "list_files", "arguments": json.dumps({})}
+    call = {"name": "search_documents", "arguments": json.dumps({"query": "meander"})}
     model.script([{"gate": "call"}, {"tool_call": call}], times=1)
-    model.script([{"gate": "answer"}, {"text": "There is nothing."}], times=1)
-    steps.open_app(page)
-    steps.send_message(page, "What is there?")
+    model.script([{"gate": "answer"}, {"text": "It is a bend."}], times=1)
+    make_project(page, "Tools")
+    add(page, "rivers.md", RIVERS)
+    expect(page.get_by_text("2 passages")).to_be_visible()
+    go_to(page, "Conversations")
+    choose_team(page, "Assistant")
+    steps.send_message(page, "What is a meander?")
     meter = steps.reply(page).locator(".run__foot .meter")
     expect(meter).not_to_be_empty()  # from here on it counts
     model.open_gate("call")
-    expect(steps.reply(page).locator(".step--tool_response")).to_have_count(1)
+    expect(steps.reply(page).locator(".step--retrieval")).to_have_count(1)
     before = meter.inner_text()
     expect(meter).not_to_have_text(before)
     assert "tokens" not in meter.inner_text()
