@@ -1,7 +1,7 @@
 """Markdown to passages: pieces that can be found, read and cited by themselves, each with the headings above it."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 
 from msgspec import Struct
@@ -10,8 +10,11 @@ LENGTH = 1_000  # characters that a passage should have
 SHORTEST = 200  # characters below which a passage takes the next paragraph too, whatever its length up to LONGEST
 LONGEST = 1_600
 
-HEADING = re.compile(r"^(#{1,6})\s+(.*?)\s*#*$")
-FENCE = re.compile(r"^\s{0,3}(`{3,}|~{3,})")
+# No two parts that could share characters: a document is a stranger's, and must not make these slow.
+HEADING = re.compile(r"(#{1,6})[ \t]+(\S.*)")
+UNDERLINE = re.compile(r"(=+|--+)[ \t]*$")
+FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
+TABLE = re.compile(r" {0,3}\|?[ \t]*:?-+:?[ \t]*\|[-:| \t]*$")
 PATH = " › "
 
 
@@ -38,7 +41,7 @@ def sections(markdown: str) -> Iterator[tuple[str, list[str]]]:
         if blocks:
             yield path_of(above), blocks
         level = len(found[1])
-        above = [*(heading for heading in above if heading[0] < level), (level, found[2])]
+        above = [*(heading for heading in above if heading[0] < level), (level, found[2].rstrip("# \t"))]
         blocks = []
     if blocks:
         yield path_of(above), blocks
@@ -53,12 +56,17 @@ def blocks_of(markdown: str) -> Iterator[str]:
             lines.append(line)
             if opened and opened[1].startswith(fence):
                 fence = ""
+                yield "\n".join(lines)
+                lines = []
             continue
-        if opened:
-            fence = opened[1]
-        if lines and (not line.strip() or HEADING.match(line) or HEADING.match(lines[0])):
+        if len(lines) == 1 and (underlined := UNDERLINE.match(line)) and not HEADING.match(lines[0]):
+            lines = [f"{'#' if underlined[1][0] == '=' else '##'} {lines[0].strip()}"]
+            continue
+        if lines and (opened or not line.strip() or HEADING.match(line) or HEADING.match(lines[0])):
             yield "\n".join(lines)
             lines = []
+        if opened:
+            fence = opened[1]
         if line.strip():
             lines.append(line.rstrip())
     if lines:
@@ -83,14 +91,42 @@ def gathered(blocks: list[str]) -> Iterator[str]:
 
 
 def parts_of(block: str) -> Iterator[str]:
-    """Cut at the last line, sentence or word that fits, or where there is none."""
-    while len(block) > LONGEST:
-        window = block[:LENGTH]
-        cut = max(window.rfind("\n"), window.rfind(". ") + 1)
-        if cut < LENGTH // 2:
-            cut = max(cut, window.rfind(" "))
-        cut = cut if cut > 0 else LENGTH
-        yield block[:cut].strip()
-        block = block[cut:].strip()
-    if block:
+    """Every part of a long code block is one again, and every part of a long table has its head."""
+    if len(block) <= LONGEST:
         yield block
+        return
+    before, content, after = framed(block)
+    if before:
+        room = LENGTH - len(before) - len(after)
+        yield from (f"{before}\n{part}\n{after}".rstrip() for part in cut(content, room, ["\n"]))
+    else:
+        yield from (part.strip() for part in cut(content, LENGTH, ["\n", ". "]))
+
+
+def framed(block: str) -> tuple[str, str, str]:
+    """What each part begins with, what is cut into parts, and what each ends with."""
+    first, *rest = block.split("\n")
+    before, after = "", ""
+    if opened := FENCE.match(first):
+        before, after = first, opened[1]
+        if rest and FENCE.match(rest[-1]):
+            rest.pop()
+    elif rest and TABLE.match(rest[0]):
+        before = f"{first}\n{rest.pop(0)}"
+    return (before, "\n".join(rest), after) if 0 < len(before) + len(after) < LENGTH // 2 else ("", block, "")
+
+
+def cut(text: str, room: int, ends: Sequence[str]) -> Iterator[str]:
+    """At the last end that fits, at the last word, or where there is none."""
+    start = 0
+    while len(text) - start > room:
+        window = text[start : start + room]
+        length = max(window.rfind(end) + len(end.rstrip(" ")) for end in ends)
+        if length < room // 2:
+            length = max(length, window.rfind(" "))
+        length = length if length > 0 else room
+        if window[:length].strip():
+            yield window[:length].strip("\n")
+        start += length
+    if text[start:].strip():
+        yield text[start:].strip("\n")

@@ -1,19 +1,20 @@
 """Passages that fit a query: by their words, by their meaning where there are embeddings, and both ranks as one."""
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from uuid import UUID
 
 import numpy as np
-from sqlalchemy import text
+from sqlalchemy import Text, bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 
 CANDIDATES = 50  # of each rank
 FLATTENING = 60  # k of reciprocal rank fusion: Cormack, Clarke and Büttcher, SIGIR 2009
 MOST_WORDS = 32  # of a query
 
-WORD = re.compile(r"\w+")
 # What nearly every passage has; PostgreSQL's dictionary leaves such words out by itself.
 STOP = re.compile(
     "a|about|an|and|are|as|at|be|been|but|by|can|could|did|do|does|for|from|had|has|have|he|her|his|how|i|if|in|into|is"
@@ -21,42 +22,64 @@ STOP = re.compile(
     "|were|what|when|where|which|who|why|will|with|would|you|your"
 )
 
-# A word in the headings counts four times one in the text.
+# A word in the headings counts four times one in the text. CROSS JOIN: SQLite would like to look each of a project's
+# passages up in the index, which takes seconds.
 BY_WORDS_SQLITE = text(
-    """SELECT passage.id FROM passage_index JOIN passage ON passage.id = passage_index.rowid
-    WHERE passage_index MATCH :query AND passage.project_id = :project
+    """SELECT passage.id FROM passage_index CROSS JOIN passage ON passage.id = passage_index.rowid
+    WHERE passage_index MATCH :words AND passage.project_id = :project
     ORDER BY bm25(passage_index, 4.0, 1.0) LIMIT :most"""
 )
+# PostgreSQL ranks without regard to how rare a word is, so that is counted here, once for each.
 BY_WORDS_POSTGRESQL = text(
-    """SELECT passage.id FROM passage, to_tsquery('english', :query) AS query
-    WHERE words @@ query AND project_id = :project
-    ORDER BY ts_rank_cd(words, query, 1) DESC, id LIMIT :most"""
-)
+    """WITH hit AS MATERIALIZED (
+        SELECT id, word, ts_rank(words, to_tsquery('english', word), 1) AS rank
+        FROM unnest(:words) AS word JOIN passage ON words @@ to_tsquery('english', word)
+        WHERE project_id = :project),
+    rarity AS (
+        SELECT word, ln(1 + (SELECT count(*) FROM passage WHERE project_id = :project) / count(*)::float) AS weight
+        FROM hit GROUP BY word)
+    SELECT id FROM hit JOIN rarity USING (word) GROUP BY id ORDER BY sum(rank * weight) DESC, id LIMIT :most"""
+).bindparams(bindparam("words", type_=ARRAY(Text)))
 
 
 async def by_words(session: AsyncSession, project_id: UUID, query: str) -> list[int]:
     """Ids, best first. Any text is a query: of its words, those that are rare in the passages count most."""
-    words = list(dict.fromkeys(word for word in WORD.findall(query.lower()) if not STOP.fullmatch(word)))[:MOST_WORDS]
+    words = words_of(query)
     if not words:
         return []
     if session.get_bind().dialect.name == "sqlite":
-        statement, joined, project = BY_WORDS_SQLITE, " OR ".join(f'"{word}"' for word in words), project_id.bytes
-        values: dict[str, object] = {"query": joined, "project": project, "most": CANDIDATES}
+        joined = " OR ".join(f'"{word}"' for word in words)
+        found = session.scalars(BY_WORDS_SQLITE, {"words": joined, "project": project_id.bytes, "most": CANDIDATES})
     else:
-        statement = BY_WORDS_POSTGRESQL
-        values = {"query": " | ".join(f"'{word}'" for word in words), "project": project_id, "most": CANDIDATES}
-    return list((await session.scalars(statement, values)).all())
+        quoted = [f"'{word}'" for word in words]
+        found = session.scalars(BY_WORDS_POSTGRESQL, {"words": quoted, "project": project_id, "most": CANDIDATES})
+    return list((await found).all())
+
+
+def words_of(query: str) -> list[str]:
+    """Letters and digits, with the marks that many scripts write their vowels as; nothing that has a meaning in SQL."""
+    spaced = "".join(sign if sign.isalnum() or unicodedata.category(sign)[0] == "M" else " " for sign in query.lower())
+    words = (word for word in spaced.split() if not STOP.fullmatch(word))
+    return list(dict.fromkeys(words))[:MOST_WORDS]
 
 
 class Vectors:
-    """The embeddings of a project's passages, as rows of unit length."""
+    """The embeddings of passages, as rows of unit length."""
 
     def __init__(self, ids: Sequence[int], embeddings: Sequence[bytes]) -> None:
-        self._ids = np.array(ids, dtype=np.int64)
-        self._rows = np.frombuffer(b"".join(embeddings), dtype=np.float32).reshape(len(ids), -1)
+        width = len(embeddings[-1]) if embeddings else 0
+        fitting = [number for number, embedding in enumerate(embeddings) if len(embedding) == width]
+        self._ids = np.array([ids[number] for number in fitting], dtype=np.int64)
+        self._rows = np.frombuffer(b"".join(embeddings[number] for number in fitting), dtype=np.float32)
+        self._rows = self._rows.reshape(len(fitting), width // 4)
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return self._rows.nbytes
 
     def nearest(self, embedding: bytes) -> list[int]:
-        """Ids by cosine, nearest first. Nothing for an embedding of another length."""
+        """Ids by cosine, nearest first, as long as there is any likeness; none for an embedding of another length."""
         wanted = np.frombuffer(embedding, dtype=np.float32)
         if not len(self._ids) or wanted.shape[0] != self._rows.shape[1]:
             return []
@@ -64,7 +87,8 @@ class Vectors:
         likeness = np.einsum("ij,j->i", self._rows, wanted)
         count = min(CANDIDATES, len(likeness))
         best = np.argpartition(-likeness, count - 1)[:count]
-        return [int(found) for found in self._ids[best[np.argsort(-likeness[best])]]]
+        ranked = best[np.argsort(-likeness[best])]
+        return [int(found) for found in self._ids[ranked[likeness[ranked] > 0]]]
 
 
 def packed(embedding: Sequence[float]) -> bytes:

@@ -25,10 +25,10 @@ def shelf(library: Library) -> Shelf:
 
 
 async def read(shelf: Shelf, name: str, content: str | bytes) -> Listed:
-    """Adds a document and waits until it has been read, well or not."""
+    """Adds a document and waits until it has been read, well or not, and embedded where that can be done."""
     document = await shelf.add(name, content.encode() if isinstance(content, str) else content)
-    tasks = [task for task in asyncio.all_tasks() if task.get_name() == f"read {document.id}"]
-    await asyncio.gather(*tasks)
+    await asyncio.gather(shelf.library.readings[document.id].task)
+    await shelf.library.embed()
     return next(one for one in await shelf.documents() if one.id == document.id)
 
 
@@ -56,8 +56,8 @@ def pdf(*pages: str) -> bytes:
     return written + f"{end}startxref\n{len(written)}\n%%EOF\n".encode()
 
 
-def docx(body: str, **parts: bytes) -> bytes:
-    """A Word file with this body (WordprocessingML)."""
+def docx(body: str, prologue: str = "", **parts: bytes) -> bytes:
+    """A Word file with this body (WordprocessingML), and further parts."""
     packed = io.BytesIO()
     namespace = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
     package = "http://schemas.openxmlformats.org/package/2006"
@@ -72,7 +72,8 @@ def docx(body: str, **parts: bytes) -> bytes:
             f'<Relationships xmlns="{package}/relationships">'
             f'<Relationship Id="r1" Type="{office}" Target="word/document.xml"/></Relationships>',
         )
-        archive.writestr("word/document.xml", f'<w:document xmlns:w="{namespace}"><w:body>{body}</w:body></w:document>')
+        document = f'<w:document xmlns:w="{namespace}"><w:body>{body}</w:body></w:document>'
+        archive.writestr("word/document.xml", prologue + document)
         for name, content in parts.items():
             archive.writestr(name, content)
     return packed.getvalue()
