@@ -203,6 +203,74 @@ def test_axe_finds_nothing_in_a_run_that_is_opened(
     assert overflow(page) <= 0
 
 
+def test_what_was_chosen_of_the_activity_outlasts_an_absence(page: Page, model: ModelServer) -> None:
+    follow_a_plan(page, model)
+    expect(stepper(page).locator("[aria-current=step]")).to_have_text("Planning")
+    open_activity(page)
+    sieve(page, "Agent").select_option("Analyst")
+    chosen = lines(page).count()
+    steps.set_hidden(page, True)
+    model.open_gate("plan")
+    model.wait_gate("answer")
+    steps.set_hidden(page, False)
+    expect(stepper(page).locator("[aria-current=step]")).to_have_text("Completion")
+    expect(sieve(page, "Agent")).to_have_value("Analyst")
+    expect(lines(page)).to_have_count(chosen)
+    follow_it_to_the_end(page, model)
+
+
+def read_a_long_file(page: Page, model: ModelServer) -> Locator:
+    """By the coder. Gives back the step in which it is read."""
+    text = "".join(f"value_{number} = {number}\n" for number in range(1, 61))
+    work = {"satisfied": False, "judgement": "It is not known yet.", "work": "Read it"}
+    for script in (
+        [{"text": json.dumps(work)}],
+        [{"tool_call": {"name": "write_file", "arguments": json.dumps({"path": "long.py", "content": text})}}],
+        [{"tool_call": {"name": "read_file", "arguments": json.dumps({"path": "long.py"})}}],
+        [{"gate": "read"}, {"text": "Sixty values."}],
+        [{"text": json.dumps({"satisfied": True, "judgement": "It was read."})}],
+        [{"text": "There are sixty values."}],
+    ):
+        model.script(script, times=1)
+    make_project(page, "Reading")
+    go_to(page, "Conversations")
+    choose_team(page, "Planner and Coder")
+    steps.send_message(page, "What is in it?")
+    return steps.reply(page).locator(".step--tool_call").filter(has_text="Calls read_file")
+
+
+def test_what_a_tool_answers_stands_with_its_call_and_can_be_seen_whole(page: Page, model: ModelServer) -> None:
+    read = read_a_long_file(page, model)
+    expect(read.locator(".step__said")).to_contain_text("→ value_1 = 1")
+    expect(lane(page, "Coder").locator(".turn__state")).to_have_text("thinking")
+    read.locator("summary").first.click()
+    expect(read.get_by_text("value_12 = 12")).to_be_visible()
+    expect(read.get_by_text("value_60 = 60")).to_be_hidden()
+    read.get_by_text("Show all (60 lines)").click()
+    expect(read.get_by_text("value_60 = 60")).to_be_visible()
+    model.open_gate("read")
+    steps.see_reply(page, "There are sixty values.")
+    steps.see_the_end(page)
+    before = steps.shown(page)
+    steps.reload(page)
+    assert steps.shown(page) == before
+
+
+def test_without_scripts_what_a_tool_answers_can_be_seen_whole(
+    page: Page, open_page: OpenPage, server: Server, model: ModelServer
+) -> None:
+    read_a_long_file(page, model)
+    model.open_gate("read")
+    steps.see_the_end(page)
+    plain = open_page(server.url, java_script_enabled=False)
+    steps.open_app(plain, steps.path_of(page))
+    lane(plain, "Coder").locator("summary").first.click()
+    read = steps.reply(plain).locator(".step--tool_call").filter(has_text="Calls read_file")
+    read.locator("summary").first.click()
+    read.get_by_text("Show all (60 lines)").click()
+    expect(read.get_by_text("value_60 = 60")).to_be_visible()
+
+
 def test_what_a_tool_says_is_not_counted_as_written(page: Page, model: ModelServer) -> None:
     call = {"name": "search_documents", "arguments": json.dumps({"query": "meander"})}
     model.script([{"gate": "call"}, {"tool_call": call}], times=1)

@@ -223,9 +223,10 @@ def _anchor(token: Token, attribute: str, css_class: str = "") -> tuple[str, str
     other destinations are told in a tooltip."""
     address = str(token.attrs[attribute])
     title = str(token.attrs.get("title", ""))
-    if CITATION.fullmatch(address):
-        return f'<a class="citation" href="{address}">', "</a>"
-    if not LINKED.match(address):
+    cited = attribute == "href" and CITATION.fullmatch(address)
+    if cited:
+        css_class = ' class="citation"'
+    if not (cited or LINKED.match(address)):
         return f'<span{css_class} title="{escape(title or address[:TOLD])}">', "</span>"
     told = f' title="{escape(title)}"' if title else ""
     away = ' target="_blank" rel="noopener noreferrer nofollow"' if address[:4].lower() == "http" else ""

@@ -350,3 +350,4 @@ def test_a_citation_leads_to_its_passage_in_the_same_window(address: str, cited:
     html = render(f"So it is [Rivers, 12]({address}).")
     assert (f'<a class="citation" href="{address}">Rivers, 12</a>' in html) is cited
     assert ("<a" in html) is cited
+    assert "<a" not in render(f"![Rivers]({address})"), "a passage is no image"
