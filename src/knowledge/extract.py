@@ -173,6 +173,7 @@ def from_csv(content: bytes) -> str:
 def from_html(content: bytes) -> str:
     from bs4.dammit import EncodingDetector
 
+    # Otherwise it would be guessed, by whatever guesses encodings in this environment.
     declared = EncodingDetector.find_declared_encoding(content, is_html=True)
     return from_page(content if declared else from_text(content))
 

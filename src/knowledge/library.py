@@ -28,7 +28,7 @@ MOST_DOCUMENTS = 1_000  # of a project
 MOST_PASSAGES = 100_000  # of a project: beyond that, comparing them one by one takes too long
 READERS = 2  # documents that are read at the same time
 MOST_WAITING = 200_000_000  # bytes of documents that wait for that, in memory
-BATCH = 32  # passages that are saved at once; SQLite lets nobody else write meanwhile, and every reply is written
+BATCH = 32  # passages that are saved or removed at once: SQLite lets nobody else write meanwhile, and replies are
 INTERRUPTED = "The server was stopped while it was read. Add it again."
 
 
@@ -92,10 +92,9 @@ class Library:
 
     async def _interrupt(self) -> None:
         async with self.sessions() as session:
-            documents = Documents(session=session)
-            for document_id in await documents.being_read():
-                await documents.fail(document_id, INTERRUPTED)
-            await session.commit()
+            interrupted = await Documents(session=session).being_read()
+        for document_id in interrupted:
+            await self.discard(document_id, INTERRUPTED)
 
     async def _embed_for_ever(self) -> None:
         while True:
@@ -156,8 +155,17 @@ class Library:
 
     async def _give_up(self, document: Document, reason: str) -> None:
         with suppress(SQLAlchemyError, OSError):
+            await self.discard(document.id, reason)
+
+    async def discard(self, document_id: UUID, reason: str) -> None:
+        """Takes all passages away, a few at a time as they came."""
+        async with self.sessions() as session:
+            await Documents(session=session).fail(document_id, reason)
+            await session.commit()
+        removed = True
+        while removed:
             async with self.sessions() as session:
-                await Documents(session=session).fail(document.id, reason)
+                removed = await Passages(session=session).remove_some(document_id, BATCH)
                 await session.commit()
 
 
@@ -249,6 +257,7 @@ class Shelf:
         if await self.document(id) is None:
             return
         await self.library.stop_reading(id)
+        await self.library.discard(id, "It is being removed.")
         async with self._sessions() as session:
             await Documents(session=session).delete(id)
             await session.commit()

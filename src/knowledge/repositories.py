@@ -42,8 +42,6 @@ class Documents(SQLAlchemyAsyncRepository[Document]):
         await self.session.execute(update(Document).where(Document.id == id).values(status="ready", passages=passages))
 
     async def fail(self, id: UUID, reason: str) -> None:
-        """Without the passages that it had so far."""
-        await self.session.execute(delete(Passage).where(Passage.document_id == id))
         await self.session.execute(update(Document).where(Document.id == id).values(status="failed", reason=reason))
 
     async def next_to_embed(self, model: str, but: Collection[UUID]) -> UUID | None:
@@ -76,6 +74,12 @@ class Passages(SQLAlchemyAsyncRepository[Passage]):
         query = select(Passage, Document.name).join(Document, Document.id == Passage.document_id)
         rows = await self.session.execute(query.where(Passage.id.in_(ids), Document.status == "ready"))
         return {passage.id: (passage, name) for passage, name in rows}
+
+    async def remove_some(self, document_id: UUID, limit: int) -> bool:
+        """Whether there were any."""
+        some = select(Passage.id).where(Passage.document_id == document_id).limit(limit)
+        removed = await self.session.execute(delete(Passage).where(Passage.id.in_(some)).returning(Passage.id))
+        return removed.first() is not None
 
     async def texts(self, document_id: UUID) -> Sequence[tuple[int, str]]:
         """Each with its headings, by id."""

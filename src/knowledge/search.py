@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 
 CANDIDATES = 50  # of each rank
+RANKED = 2_000  # passages that PostgreSQL looks at more closely
 FLATTENING = 60  # k of reciprocal rank fusion: Cormack, Clarke and Büttcher, SIGIR 2009
 MOST_WORDS = 32  # of a query
 
@@ -29,16 +30,17 @@ BY_WORDS_SQLITE = text(
     WHERE passage_index MATCH :words AND passage.project_id = :project
     ORDER BY bm25(passage_index, 4.0, 1.0) LIMIT :most"""
 )
-# PostgreSQL ranks without regard to how rare a word is, so that is counted here, once for each.
+# PostgreSQL ranks without regard to how rare a word is, so that is counted here, word by word. To rank is slow, so only
+# those passages are ranked that have the rarest words.
 BY_WORDS_POSTGRESQL = text(
-    """WITH hit AS MATERIALIZED (
-        SELECT id, word, ts_rank(words, to_tsquery('english', word), 1) AS rank
-        FROM unnest(:words) AS word JOIN passage ON words @@ to_tsquery('english', word)
-        WHERE project_id = :project),
-    rarity AS (
-        SELECT word, ln(1 + (SELECT count(*) FROM passage WHERE project_id = :project) / count(*)::float) AS weight
-        FROM hit GROUP BY word)
-    SELECT id FROM hit JOIN rarity USING (word) GROUP BY id ORDER BY sum(rank * weight) DESC, id LIMIT :most"""
+    """SELECT id FROM passage JOIN (
+        SELECT id, sum(rarity) AS rarity FROM unnest(:words) AS word CROSS JOIN LATERAL (
+            SELECT id, ln(1 + (SELECT count(*) FROM passage WHERE project_id = :project)::float
+                / count(*) OVER ()) AS rarity
+            FROM passage WHERE words @@ to_tsquery('english', word) AND project_id = :project) AS found
+        GROUP BY id ORDER BY 2 DESC, id LIMIT :ranked) AS fitting USING (id)
+    ORDER BY rarity * ts_rank('{0.25, 0.25, 0.25, 1}', words, to_tsquery('english', :any_word), 1) DESC, id
+    LIMIT :most"""
 ).bindparams(bindparam("words", type_=ARRAY(Text)))
 
 
@@ -47,13 +49,13 @@ async def by_words(session: AsyncSession, project_id: UUID, query: str) -> list[
     words = words_of(query)
     if not words:
         return []
+    values: dict[str, object] = {"project": project_id, "most": CANDIDATES}
     if session.get_bind().dialect.name == "sqlite":
-        joined = " OR ".join(f'"{word}"' for word in words)
-        found = session.scalars(BY_WORDS_SQLITE, {"words": joined, "project": project_id.bytes, "most": CANDIDATES})
-    else:
-        quoted = [f"'{word}'" for word in words]
-        found = session.scalars(BY_WORDS_POSTGRESQL, {"words": quoted, "project": project_id, "most": CANDIDATES})
-    return list((await found).all())
+        values |= {"project": project_id.bytes, "words": " OR ".join(f'"{word}"' for word in words)}
+        return list(await session.scalars(BY_WORDS_SQLITE, values))
+    quoted = [f"'{word}'" for word in words]
+    values |= {"words": quoted, "any_word": " | ".join(quoted), "ranked": RANKED}
+    return list(await session.scalars(BY_WORDS_POSTGRESQL, values))
 
 
 def words_of(query: str) -> list[str]:

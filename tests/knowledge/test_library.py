@@ -322,10 +322,17 @@ async def test_another_model_embeds_all_again_and_until_then_words_are_enough(li
 async def test_documents_are_embedded_in_the_background(library: Library, shelf: Shelf) -> None:
     await read(shelf, "rivers.md", RIVERS)
     second = Library(library.sessions, Meaning())
+    shelf = second.of(DEFAULT_PROJECT)
     async with second.working(), asyncio.timeout(20):
-        while not await shelf.search("loop"):
-            shelf = second.of(DEFAULT_PROJECT)
-            await asyncio.sleep(0.01)
+        await found(shelf, "loop", {"rivers.md"})
+        await shelf.add("coasts.md", b"Where the sea begins.")
+        await found(shelf, "ocean", {"rivers.md", "coasts.md"})
+
+
+async def found(shelf: Shelf, query: str, documents: set[str]) -> None:
+    """Waits for that: the background tells nobody when it is done."""
+    while {passage.document for passage in await shelf.search(query)} != documents:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
 
 
 async def test_what_another_process_adds_and_removes_is_known(library: Library, shelf: Shelf) -> None:
