@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from advanced_alchemy.extensions.litestar import SQLAlchemyPlugin
 from litestar import Litestar
@@ -20,6 +21,7 @@ from litestar.types import Message, Scope
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from . import __version__
+from .agents.mcp import Toolboxes
 from .agents.model import connect
 from .agents.teams import registry
 from .controllers import api, pages, project_api
@@ -75,27 +77,30 @@ def create_app(settings: Settings | None = None) -> Litestar:
         sessions = database.create_session_maker()
         model = await connect(settings.model_options())
         journal = Journal(create_writer(database, settings.database_patience), sessions, settings.heartbeat)
-        files, library = (
-            Files(settings.data / "projects", sessions),
-            Library(sessions, await embedder_of(model, settings.embedding_model)),
-        )
+        files = Files(settings.data / "projects", sessions)
+        library = Library(sessions, await embedder_of(model, settings.embedding_model))
         runner = Runner(
             journal,
             sessions,
             Teams(registry(), sessions),
-            ProjectContexts(sessions, files, library, commands=settings.tool_commands),
+            ProjectContexts(sessions, files, library, Toolboxes(commands=settings.tool_commands)),
             model,
             limit=settings.run_limit,
             message_limit=settings.message_limit,
             grace=settings.shutdown_grace,
         )
+
+        async def discard(project_id: UUID) -> None:
+            await library.of(project_id).clear()
+            await files.discard(project_id)
+
         app.state.update(runner=runner, journal=journal, files=files, library=library)
         try:
             async with (
                 journal.writing(),
                 library.working(),
                 runner.working(),
-                housekeeping(sessions, settings.keep_events, files.discard),
+                housekeeping(sessions, settings.keep_events, discard),
             ):
                 yield
         finally:

@@ -10,11 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from .agents.context import Context
 from .agents.kits import DOCUMENTS, FILES
-from .agents.mcp import Server, Toolbox, Toolboxes
+from .agents.mcp import Server, Toolboxes
 from .agents.model import Model, ModelError, OpenAIModel
 from .knowledge.library import Embedder, EmbeddingError, Library
 from .persistence.repositories import Given, Memories, Projects, ToolServers
-from .persistence.tables import DEFAULT_PROJECT, Memory
+from .persistence.tables import DEFAULT_PROJECT, MEMORY_LIMIT, Memory
 from .runs.journal import Sessions
 from .workspace.files import Files
 
@@ -22,18 +22,16 @@ log = logging.getLogger(__name__)
 
 PROBE_LIMIT = 5.0  # seconds
 MEMORIES = 50  # that a run is given, the newest
-LONGEST_MEMORY = 2_000  # characters
 
 
 class ProjectContexts:
-    """Satisfies `runs.runner.Contexts`. `commands`: whether tool servers may be started on this machine."""
+    """Satisfies `runs.runner.Contexts`."""
 
-    def __init__(self, sessions: Sessions, files: Files, library: Library, *, commands: bool = False) -> None:
+    def __init__(self, sessions: Sessions, files: Files, library: Library, toolboxes: Toolboxes) -> None:
         self._sessions = sessions
         self._files = files
         self._library = library
-        self._commands = commands
-        self._toolboxes = Toolboxes()
+        self._toolboxes = toolboxes
 
     @asynccontextmanager
     async def open(self, project_id: UUID, run_id: UUID) -> AsyncGenerator[Context, None]:
@@ -49,7 +47,7 @@ class ProjectContexts:
             offered.append(FILES)
         if given.documents:
             offered.append(DOCUMENTS)
-        async with self._tools(project_id, servers) as toolbox:
+        async with self._toolboxes.of(project_id, servers) as toolbox:
             yield Context(
                 instructions=given.instructions,
                 memories=memories,
@@ -61,27 +59,9 @@ class ProjectContexts:
                 troubles=toolbox.failures,
             )
 
-    @asynccontextmanager
-    async def _tools(self, project_id: UUID, servers: Sequence[Server]) -> AsyncGenerator[Toolbox, None]:
-        if not servers:
-            yield Toolbox()
-            return
-        usable = [server for server in servers if self._commands or is_url(server.address)]
-        refused = [
-            f"The tool server {server.name} is a command, and commands are not allowed here."
-            for server in servers
-            if server not in usable
-        ]
-        async with self._toolboxes.of(project_id, usable) as toolbox:
-            yield Toolbox(toolbox.tools, [*toolbox.failures, *refused])
-
     async def _memories(self, session: AsyncSession, project_id: UUID) -> Sequence[str]:
         newest = await Memories(session=session).of_project(project_id, MEMORIES)
         return [memory.content for memory in reversed(newest)]
-
-
-def is_url(address: str) -> bool:
-    return address.startswith(("http://", "https://"))
 
 
 class RunMemories:
@@ -94,7 +74,7 @@ class RunMemories:
 
     async def keep(self, content: str) -> None:
         async with self._sessions() as session:
-            session.add(Memory(project_id=self._project_id, run_id=self._run_id, content=content[:LONGEST_MEMORY]))
+            session.add(Memory(project_id=self._project_id, run_id=self._run_id, content=content[:MEMORY_LIMIT]))
             await session.commit()
 
 

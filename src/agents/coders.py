@@ -12,7 +12,7 @@ from .decision import Decision, Unfit
 from .events import AgentComplete, CodeChange, Event, Interaction
 from .exchange import Message
 from .kits import FILES
-from .team import Steps, Task, answering
+from .team import Steps, Task, answering, counted
 from .tools import shortened
 
 ROUNDS = 5  # of planning and coding; after the last the planner says what is left undone
@@ -91,7 +91,7 @@ class Coders:
             async with aclosing(self._code(task, rounds)) as events:
                 async for event in events:
                     yield event
-            yield steps.end("coding", f"{counted(rounds[-1].changes)} in this round", details=place)
+            yield steps.end("coding", f"{counted(rounds[-1].changes, 'change')} in this round", details=place)
         else:
             judgement = f"The {ROUNDS} rounds are used up; say what may be left undone."
         steps.finish_after_this()
@@ -121,7 +121,7 @@ class Coders:
                         current.changes.append(event)
                     case AgentComplete():
                         current.report = event.content
-        yield message(CODER, turn, f"{counted(current.changes)}. {current.report}".strip(), PLANNER)
+        yield message(CODER, turn, f"{counted(current.changes, 'change')}. {current.report}".strip(), PLANNER)
 
     async def _answer(
         self, task: Task, rounds: Sequence[Round], judgement: str, steps: Steps
@@ -151,10 +151,6 @@ def history(rounds: Sequence[Round]) -> str:
 def differences(changes: Sequence[CodeChange]) -> str:
     """What the planner sees of a round's changes."""
     return shortened("\n".join(f"{change.change} {change.path}\n{change.diff}" for change in changes), DIFF_SHOWN)
-
-
-def counted(changes: Sequence[CodeChange]) -> str:
-    return f"{len(changes) or 'No'} change{'' if len(changes) == 1 else 's'}"
 
 
 def told(review: Review) -> str:

@@ -14,7 +14,7 @@ from .exchange import Message
 from .lanes import Lane, together
 from .retrieval import NAME as LIBRARIAN
 from .retrieval import Retrieval
-from .team import Steps, Task, answering
+from .team import Steps, Task, answering, counted
 
 PATIENCE = 120.0  # seconds for a supporting agent, which is left out after that
 MOST_SEARCHES = 3
@@ -114,8 +114,7 @@ class Coordinator:
             async with aclosing(retrieval.by(searches, task)) as events:
                 async for event in events:
                     yield event
-            count = len(retrieval.passages)
-            yield steps.end("retrieval", f"Found {count} passage{'' if count == 1 else 's'}")
+            yield steps.end("retrieval", f"Found {counted(retrieval.passages, 'passage')}")
         notes = retrieval.notes if retrieval else ""
         lanes = [self._lane(task, ask, first, notes) for ask in asks]
         if asks:
@@ -190,8 +189,7 @@ def handed_over(lane: Lane, writer: Agent, steps: Steps) -> Iterator[Event]:
     if lane.failure:
         yield steps.end("asking", f"{lane.agent} was left out", details=lane.failure)
         return
-    words = len(lane.content.split())
-    notes = f"My notes, {words} word{'' if words == 1 else 's'}."
+    notes = f"My notes, {counted(lane.content.split(), 'word')}."
     yield Interaction(agent=lane.agent, turn=lane.turn, kind="message", content=notes, to_agent=writer.name)
     yield steps.end("asking", f"{lane.agent} is done")
 

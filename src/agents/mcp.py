@@ -49,19 +49,35 @@ class Toolbox(Struct, frozen=True):
 
 
 class Toolboxes:
-    """Connects for as long as a toolbox is in use, so that nothing a server remembers goes from one run to another."""
+    """Connects for as long as a toolbox is in use, so that nothing a server remembers goes from one run to another.
+
+    `commands`: whether servers may be started on this machine.
+    """
+
+    def __init__(self, *, commands: bool = False) -> None:
+        self._commands = commands
 
     @asynccontextmanager
     async def of(self, project_id: UUID, servers: Sequence[Server]) -> AsyncGenerator[Toolbox, None]:
         """All servers at the same time; one that fails does not keep the others, or the run, from working."""
-        connections = [Connection(server) for server in servers]
+        usable = [server for server in servers if self._commands or is_url(server.address)]
+        refused = [
+            f"The tool server {server.name} is a command, and commands are off here."
+            for server in servers
+            if server not in usable
+        ]
+        connections = [Connection(server) for server in usable]
         try:
             failures = [failure for failure in await asyncio.gather(*map(Connection.opened, connections)) if failure]
             if failures:  # what a server says about it is not for the log
                 log.warning("%s of %s tool servers of %s cannot be used.", len(failures), len(servers), project_id)
-            yield Toolbox([tool for connection in connections for tool in connection.tools], failures)
+            yield Toolbox([tool for connection in connections for tool in connection.tools], failures + refused)
         finally:
             await to_the_end(asyncio.gather(*map(Connection.close, connections)))
+
+
+def is_url(address: str) -> bool:
+    return address.startswith(("http://", "https://"))
 
 
 class Connection:
@@ -178,7 +194,7 @@ async def client_of(server: Server, errors: TextIO, opened: AsyncExitStack) -> C
 
     A server that answers it with an error may know the newer one only.
     """
-    dial = dial_url if server.address.startswith(("http://", "https://")) else dial_command
+    dial = dial_url if is_url(server.address) else dial_command
     try:
         return await opened.enter_async_context(Client(await dial(server.address, errors, opened), mode="legacy"))
     except Exception as failure:

@@ -13,7 +13,7 @@ from .decision import Decision, Unfit
 from .events import AgentComplete, Event, Interaction
 from .exchange import Message
 from .retrieval import Retrieval
-from .team import Steps, Task, answering
+from .team import Steps, Task, answering, counted
 from .tools import Tool
 
 MOST_STEPS = 8
@@ -287,7 +287,3 @@ def plan_of(plan: Plan) -> str:
 
 def kept(keeping: Keeping) -> str:
     return "\n".join(f"- {memory}" for memory in keeping.memories) or "Nothing that later work would need."
-
-
-def counted(things: Sequence[object], one: str, many: str = "") -> str:
-    return f"{len(things)} {one if len(things) == 1 else many or one + 's'}"

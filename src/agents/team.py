@@ -65,6 +65,10 @@ async def answering(
             yield event
 
 
+def counted(things: Sequence[object], one: str, many: str = "") -> str:
+    return f"{len(things)} {one if len(things) == 1 else many or one + 's'}"
+
+
 class Steps:
     """Honest progress: the share of the known pieces of work that are done."""
 

@@ -1,7 +1,7 @@
 """The pages with conversations, and what can be done to one of them."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -27,6 +27,7 @@ from ..runs.history import views_of
 from ..runs.journal import Journal
 from ..runs.runner import Runner
 from ..runs.view import RunView
+from ..workspace.files import Files
 from .answers import (
     NO_STORE,
     PageRequest,
@@ -156,6 +157,7 @@ class ConversationPages(Controller):
         runs: NamedDependency[Runs],
         events: NamedDependency[Events],
         runner: NamedDependency[Runner],
+        files: NamedDependency[Files],
         db_session: NamedDependency[AsyncSession],
         before: FromQuery[UUID | None] = None,
         live: FromQuery[bool] = False,
@@ -166,6 +168,7 @@ class ConversationPages(Controller):
         earlier = rows[1].id if len(rows) > SHOWN else None
         rows = rows[-SHOWN:]
         views = await views_of(rows, runs, events, runner.journal)
+        await see_taken_back(views.values(), files)
         exchanges = [(row, views.get(row.id)) for row in rows]
         shelf = await Shelf.of(conversations, runner, current.project_id)
         await db_session.close()
@@ -189,6 +192,7 @@ class ConversationPages(Controller):
         runs: NamedDependency[Runs],
         events: NamedDependency[Events],
         journal: NamedDependency[Journal],
+        files: NamedDependency[Files],
     ) -> Response[Any]:
         """What came into a conversation while a page of it was away: from another tab or another device."""
         current = await found(conversations, conversation_id)
@@ -198,6 +202,7 @@ class ConversationPages(Controller):
         if len(rows) == SHOWN:
             return html("", {"HX-Refresh": "true"})
         views = await views_of(rows, runs, events, journal)
+        await see_taken_back(views.values(), files)
         came = "".join(message_html(row, views.get(row.id)) for row in rows)
         return partials(partial("#messages", "beforeend", came))
 
@@ -265,6 +270,13 @@ class ConversationPages(Controller):
         known = {"listed": shelf.listed, "older": shelf.older, "current": current, "project": shelf.project}
         entries = to_html("conversations/_entries.html", **known)
         return partials(partial("#conversations", "innerHTML", entries), partial("#undo", "innerHTML", ""))
+
+
+async def see_taken_back(views: Iterable[RunView], files: Files) -> None:
+    """Which changes of files somebody has taken back is not told by the runs that made them."""
+    changed = {change.revision_id: view for view in views for change in view.code_changes if change.revision_id}
+    for revision_id in await files.taken_back(list(changed)) if changed else ():
+        changed[revision_id].taken_back |= {revision_id}
 
 
 async def grow(journal: Journal, view: RunView, above: str, below: str) -> AsyncGenerator[str, None]:

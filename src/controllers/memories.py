@@ -11,14 +11,13 @@ from msgspec import Struct
 
 from ..errors import Invalid, NotFound
 from ..persistence.repositories import Memories, Projects
-from ..persistence.tables import Memory, Project
+from ..persistence.tables import MEMORY_LIMIT, Memory, Project
 from ..rendering.fragments import partial
 from ..rendering.templates import to_html
 from .answers import PageRequest, html, is_scripted, partials, see
 from .body import entry
 from .finding import found_project
 
-CONTENT_LIMIT = 2_000  # characters
 COUNT_LIMIT = 500  # that people may bring a project to; runs keep theirs beyond it
 SHOWN = 1_000
 
@@ -119,7 +118,7 @@ async def shown(project: Project, memories: Memories, refused: Refused | None = 
         "problem": "",
         "remembered": await memories.with_sources(project.id, SHOWN),
         "refused": refused,
-        "limit": CONTENT_LIMIT,
+        "limit": MEMORY_LIMIT,
     }
 
 
@@ -140,4 +139,4 @@ async def found_memory(memories: Memories, project_id: UUID, id: UUID) -> Memory
 
 
 def memory_content(content: str) -> str:
-    return entry(content, CONTENT_LIMIT, "content", needed="Write what is to be remembered.")
+    return entry(content, MEMORY_LIMIT, "content", needed="Write what is to be remembered.")

@@ -128,9 +128,9 @@ def is_url(address: str) -> bool:
 
 
 async def tried(server: ToolServer, settings: Settings) -> Toolbox:
-    if not (is_url(server.address) or settings.tool_commands):
-        return Toolbox(failures=["Command lines are off here, so it is not started."])
-    async with Toolboxes().of(server.project_id, [Server(server.name, server.address)]) as toolbox:
+    async with Toolboxes(commands=settings.tool_commands).of(
+        server.project_id, [Server(server.name, server.address)]
+    ) as toolbox:
         return toolbox
 
 

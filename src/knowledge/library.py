@@ -252,6 +252,10 @@ class Shelf:
             around = await passages.with_neighbours(passage)
         return Found(document, passage, around.get(-1), around.get(1))
 
+    async def clear(self) -> None:
+        for document in await self.documents():
+            await self.remove(document.id)
+
     async def remove(self, id: UUID) -> None:
         """With all its passages."""
         if await self.document(id) is None:

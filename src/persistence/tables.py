@@ -20,6 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
+MEMORY_LIMIT = 2_000  # characters
 DEFAULT_PROJECT = UUID("00000000-0000-7000-8000-000000000001")  # made by the migration, so that there always is one
 
 

@@ -23,15 +23,17 @@ INTERVAL = 3600.0  # seconds
 UNDO_TIME = timedelta(days=1)  # for which a deleted conversation can be brought back
 BATCH = 100  # runs that are looked up at once
 
-Discard = Callable[[UUID], Awaitable[None]]  # what a project has outside of the database
+Discard = Callable[
+    [UUID], Awaitable[None]
+]  # what a project has beside its row: files, and more passages than go at once
 
 
 @asynccontextmanager
-async def housekeeping(sessions: Sessions, keep_events: timedelta, discard_files: Discard) -> AsyncIterator[None]:
+async def housekeeping(sessions: Sessions, keep_events: timedelta, discard: Discard) -> AsyncIterator[None]:
     async def tidy_for_ever() -> None:
         while True:
             try:
-                await tidy(sessions, now(), keep_events, discard_files)
+                await tidy(sessions, now(), keep_events, discard)
             except (SQLAlchemyError, OSError):
                 log.warning("Tidying up failed; it is tried again in an hour", exc_info=True)
             await asyncio.sleep(INTERVAL)
@@ -45,12 +47,12 @@ async def housekeeping(sessions: Sessions, keep_events: timedelta, discard_files
             await task
 
 
-async def tidy(sessions: Sessions, at: datetime, keep_events: timedelta, discard_files: Discard) -> None:
+async def tidy(sessions: Sessions, at: datetime, keep_events: timedelta, discard: Discard) -> None:
     async with sessions() as session:
         await Conversations(session=session).purge(at - UNDO_TIME)
         await session.commit()
         for project_id in await Projects(session=session).discarded(at - UNDO_TIME):
-            await discard_files(project_id)  # first, so that a killed process leaves no files that nobody knows of
+            await discard(project_id)  # first, so that a killed process leaves no files that nobody knows of
             await Projects(session=session).delete(project_id)
             await session.commit()
     while True:

@@ -125,6 +125,7 @@ class RunView:
     stage: str | None = None  # of STEPS, the latest that was told
     activity: list[Event] = field(default_factory=list)  # all that was told but the text
     code_changes: list[CodeChange] = field(default_factory=list)
+    taken_back: frozenset[UUID] = frozenset()  # revisions, as whoever shows it finds them
     error: Error | None = None
     usage: Usage | None = None
 

@@ -49,6 +49,11 @@ class Files:
         await self.of(project_id).discard()
         del self._projects[project_id]
 
+    async def taken_back(self, ids: Sequence[UUID]) -> frozenset[UUID]:
+        """Those of the changes that somebody has taken back."""
+        async with self._sessions() as session:
+            return await Revisions(session=session).taken_back(ids)
+
     async def revision(self, id: UUID) -> Revision:
         async with self._sessions() as session:
             revision = await Revisions(session=session).get_one_or_none(id=id)

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, and_, exists, select
+from sqlalchemy.orm import aliased
 
 from ..persistence.tables import Revision
 
@@ -18,3 +19,22 @@ class Revisions(SQLAlchemyAsyncRepository[Revision]):
         if path is not None:
             query = query.where(Revision.path == path)
         return (await self.session.scalars(query.order_by(Revision.id.desc()).limit(limit))).all()
+
+    async def taken_back(self, ids: Sequence[UUID]) -> frozenset[UUID]:
+        """Those whose file a person has brought back since to what it was before."""
+        newest, newer = aliased(Revision), aliased(Revision)
+
+        def same_file(one: type[Revision], other: type[Revision]) -> ColumnElement[bool]:
+            return and_(one.project_id == other.project_id, one.path == other.path)
+
+        query = (
+            select(Revision.id)
+            .join(newest, and_(same_file(newest, Revision), newest.id > Revision.id))
+            .where(
+                Revision.id.in_(ids),
+                newest.run_id.is_(None),
+                newest.after.is_not_distinct_from(Revision.before),
+                ~exists().where(same_file(newer, newest), newer.id > newest.id),
+            )
+        )
+        return frozenset(await self.session.scalars(query))

@@ -51,7 +51,7 @@ def server(request: pytest.FixtureRequest) -> Server:
 
 
 def connected(*servers: Server) -> AbstractAsyncContextManager[Toolbox]:
-    return Toolboxes().of(DEFAULT_PROJECT, servers)
+    return Toolboxes(commands=True).of(DEFAULT_PROJECT, servers)
 
 
 def named(toolbox: Toolbox, name: str) -> Tool:

@@ -400,7 +400,8 @@ async def test_a_command_is_not_started_once_commands_are_off(with_commands: Ser
         trace.unlink()
         with_commands.stop()
         with_commands.start(RIVERRUN_TOOL_COMMANDS="off")
-        assert await try_out(browser, project, scripted=False) == ["Command lines are off here, so it is not started."]
+        refused = "The tool server command is a command, and commands are off here."
+        assert await try_out(browser, project, scripted=False) == [refused]
         assert not trace.exists()
         with_commands.stop()
         with_commands.start(RIVERRUN_TOOL_COMMANDS="on")

@@ -363,3 +363,18 @@ async def test_embeddings_of_other_lengths_are_left_out(library: Library, shelf:
 def test_what_several_ranks_hold_high_comes_first() -> None:
     assert fuse([1, 2, 3], [3, 4]) == [3, 1, 2, 4]
     assert fuse([], []) == []
+
+
+async def test_a_project_is_cleared_of_all_its_documents_and_of_no_others(library: Library, shelf: Shelf) -> None:
+    async with library.sessions() as session:
+        other = Project(id=uuid7(), name="Other")
+        session.add(other)
+        await session.commit()
+    await read(shelf, "rivers.md", RIVERS)
+    await read(shelf, "cakes.md", CAKES)
+    await read(library.of(other.id), "cakes.md", CAKES)
+    await shelf.clear()
+    assert await shelf.documents() == []
+    async with library.sessions() as session:
+        left = await session.scalars(select(Passage.project_id).distinct())
+        assert list(left) == [other.id]

@@ -298,3 +298,20 @@ async def test_the_project_of_the_default_is_known_by_its_id(folder: Path, run: 
     await run.write("a.txt", "x")
     assert folder.parent.name == str(DEFAULT_PROJECT)
     assert (folder / "a.txt").read_text() == "x"
+
+
+async def test_it_is_known_which_changes_were_taken_back(store: Files, project: ProjectFiles, run: RunFiles) -> None:
+    [made] = await run.write("a.txt", "one")
+    [changed] = await run.write("a.txt", "two")
+    [other] = await run.write("b.txt", "one")
+    both = [made.revision_id, changed.revision_id, other.revision_id]
+    assert await store.taken_back(both) == frozenset()
+    [back] = await project.revert(changed.revision_id)
+    assert await store.taken_back(both) == {changed.revision_id}
+    await project.revert(back.revision_id)
+    assert await store.taken_back(both) == frozenset()
+    await project.revert(other.revision_id)
+    assert await store.taken_back(both) == {other.revision_id}
+    [again] = await project.save("b.txt", "three")
+    assert again.change == "created"
+    assert await store.taken_back(both) == frozenset()
