@@ -29,7 +29,7 @@ from .controllers.health import health
 from .controllers.origin import check_origin
 from .controllers.problems import HANDLERS
 from .knowledge.library import Library
-from .persistence.database import configure, create_writer, migrate, only_process
+from .persistence.database import configure, create_writer, is_sqlite, migrate, only_process
 from .persistence.repositories import (
     Conversations,
     Events,
@@ -88,6 +88,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             limit=settings.run_limit,
             message_limit=settings.message_limit,
             grace=settings.shutdown_grace,
+            alone=is_sqlite(settings.database),
         )
 
         async def discard(project_id: UUID) -> None:

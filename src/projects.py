@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -37,7 +38,7 @@ class ProjectContexts:
     async def open(self, project_id: UUID, run_id: UUID) -> AsyncGenerator[Context, None]:
         async with self._sessions() as session:
             given = await Projects(session=session).given(project_id) or Given("", 0, 0, 0)
-            memories = await self._memories(session, project_id) if given.memories else []
+            memories = await self._memories(session, project_id, run_id) if given.memories else []
             found = await ToolServers(session=session).of_project(project_id) if given.servers else []
         files = self._files.of(project_id)
         servers = [Server(server.name, server.address) for server in found]
@@ -59,9 +60,10 @@ class ProjectContexts:
                 troubles=toolbox.failures,
             )
 
-    async def _memories(self, session: AsyncSession, project_id: UUID) -> Sequence[str]:
+    async def _memories(self, session: AsyncSession, project_id: UUID, run_id: UUID) -> Sequence[str]:
+        """Without its own: a run that goes on after an interruption is given what it was given before."""
         newest = await Memories(session=session).of_project(project_id, MEMORIES)
-        return [memory.content for memory in reversed(newest)]
+        return [memory.content for memory in reversed(newest) if memory.run_id != run_id]
 
 
 class RunMemories:
@@ -73,9 +75,16 @@ class RunMemories:
         self._run_id = run_id
 
     async def keep(self, content: str) -> None:
+        """Once, even if the run goes on after an interruption."""
+        memory: dict[str, Any] = {
+            "project_id": self._project_id,
+            "run_id": self._run_id,
+            "content": content[:MEMORY_LIMIT],
+        }
         async with self._sessions() as session:
-            session.add(Memory(project_id=self._project_id, run_id=self._run_id, content=content[:MEMORY_LIMIT]))
-            await session.commit()
+            memories = Memories(session=session)
+            if not await memories.exists(**memory):
+                await memories.add(Memory(**memory), auto_commit=True)
 
 
 class ModelEmbedder:

@@ -12,7 +12,9 @@ import msgspec
 from msgspec import Struct
 
 from .events import AgentChunk, AgentComplete, AgentStart, CodeChange, Event, Interaction, Usage
-from .exchange import Finished, Message, Model, Notice, Reasoning, Text, ToolCall
+from .exchange import Finished, Message, Model, ModelError, Notice, Reasoning, Text, ToolCall
+from .inbox import Hearing, Inbox
+from .past import INTERRUPTED, NONE, Past, Pasts
 from .tools import Answer, Tool, use
 
 THOUGHT_LENGTH = 600  # characters after which a thought is told at the next line break, so that thinking can be watched
@@ -22,7 +24,10 @@ Lane = Literal["answer", "support"]
 
 
 class Agent(Struct, frozen=True):
-    """`model` is its own, or None for the one that its task comes with. `kits` names tools of the project."""
+    """`model` is its own, or None for the one that its task comes with. `kits` names tools of the project.
+
+    `pasts` is what the run's turns had done before it was interrupted, `inbox` what people add meanwhile.
+    """
 
     name: str
     role: str
@@ -30,6 +35,8 @@ class Agent(Struct, frozen=True):
     tools: Sequence[Tool] = ()
     model: Model | None = None
     kits: Sequence[str] = ()
+    pasts: Pasts = NONE
+    inbox: Inbox | None = None
 
     async def respond(
         self,
@@ -42,12 +49,23 @@ class Agent(Struct, frozen=True):
         parent: int | None = None,
     ) -> AsyncGenerator[Event, None]:
         """The turn's events, from `agent_start` to `agent_complete`. Raises ModelError when the model fails."""
+        past = self.pasts.get(turn) or Past()
+        if past.complete:
+            for event in again(past):
+                yield event
+            return
         yield AgentStart(agent=self.name, turn=turn, role=self.role, task=task, lane=lane, parent=parent)
         told = Telling(self.name, turn)
         prompt = [Message(role="system", content=self.instructions), *messages]
-        ids = (f"{turn}.{number}" for number in count(1))
-        for left in reversed(range(ROUNDS)):
+        hearing = Hearing(self.inbox or Inbox(), turn, self.name, prompt)
+        prompt += past.messages()
+        for event in told.past(past):
+            yield event
+        ids = (f"{turn}.{number}" for number in count(1 + past.calls))
+        for left in reversed(range(max(1, ROUNDS - len(past.rounds)))):
             tools = [tool.schema for tool in self.tools] if left else []
+            for event in hearing.take():
+                yield event
             calls: list[ToolCall] = []
             said: list[str] = []
             async with aclosing((self.model or model).stream(prompt, tools)) as deltas:
@@ -67,7 +85,10 @@ class Agent(Struct, frozen=True):
             for event in told.thoughts():
                 yield event
             if not (calls and tools):
-                break
+                if not (left and self.inbox and self.inbox.has_pending):
+                    break
+                prompt.append(Message(role="assistant", content="".join(said)))
+                continue
             prompt.append(Message(role="assistant", content="".join(said), tool_calls=calls))
             async with aclosing(self._use(calls, ids, turn, prompt)) as uses:
                 async for event in uses:
@@ -120,6 +141,13 @@ class Agent(Struct, frozen=True):
         return msgspec.structs.replace(event, agent=self.name)
 
 
+def again(past: Past) -> Iterator[Event]:
+    """A turn that had ended. Raises ModelError where it had failed, so that its team does what it did then."""
+    yield from past.events
+    if past.failure is not None:
+        raise ModelError(past.failure, "interrupted")
+
+
 class Telling:
     """What a turn has told so far: its text, its thoughts, its count of tokens."""
 
@@ -131,6 +159,21 @@ class Telling:
         self._thoughts = Thoughts(agent, turn)
         self._usage: Usage | None = None
         self._finish_reason = "stop"
+
+    def past(self, past: Past) -> Iterator[Event]:
+        """What an earlier attempt at this turn came to, and the end of what was interrupted in it."""
+        yield from past.changes
+        if past.text:
+            yield from self.text(past.text, opens=False)
+        for call in past.unanswered:
+            yield Interaction(
+                agent=self._agent,
+                turn=self._turn,
+                kind="tool_response",
+                content=INTERRUPTED,
+                tool_name=call.tool_name,
+                call_id=call.call_id,
+            )
 
     def text(self, text: str, opens: bool) -> Iterator[Event]:
         """`opens`: the first of a round, which begins a paragraph of its own."""
@@ -158,7 +201,7 @@ class Telling:
         if delta.usage is not None:
             self._usage = delta.usage if self._usage is None else self._usage + delta.usage
 
-    def complete(self, content: str | None = None) -> AgentComplete:
+    def complete(self, content: str | None = None, decision: dict[str, Any] | None = None) -> AgentComplete:
         """`content`: instead of what was written."""
         return AgentComplete(
             agent=self._agent,
@@ -167,6 +210,7 @@ class Telling:
             duration_ms=round((time.monotonic() - self._began) * 1000),
             usage=self._usage,
             finish_reason=self._finish_reason,
+            decision=decision,
         )
 
 

@@ -61,6 +61,10 @@ class Workspace(Protocol):
         """The same, with what the run has seen; changes are signed by this agent."""
         ...
 
+    async def made(self) -> Sequence[tuple[str, Change]]:
+        """What this run has changed so far, and who signed it, oldest first."""
+        ...
+
     async def files(self, folder: str = "") -> Sequence[File]:
         """All files below a folder, by path."""
         ...

@@ -6,9 +6,10 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from .agent import Agent, Lane, Telling, printable
+from .agent import Agent, Lane, Telling, again, printable
 from .events import AgentStart, Event, Interaction
 from .exchange import Finished, Message, Model, Notice, Reasoning, Text
+from .inbox import Hearing, Inbox
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -43,11 +44,19 @@ class Decision(Generic[T]):
         parent: int | None = None,
     ) -> AsyncGenerator[Event, None]:
         """The turn's events. Raises ModelError when the model fails."""
+        if (past := agent.pasts.get(turn)) and past.complete:
+            if past.complete.decision is not None:
+                self.value = msgspec.convert(past.complete.decision, self.shape)
+            for event in again(past):
+                yield event
+            return
         yield AgentStart(agent=agent.name, turn=turn, role=agent.role, task=task, lane=lane, parent=parent)
         telling = Telling(agent.name, turn)
         schema = msgspec.json.encode(msgspec.json.schema(self.shape)).decode()
         form = f"{agent.instructions}\n\nAnswer with one JSON object and nothing else. Its JSON schema:\n{schema}"
         prompt = [Message(role="system", content=form), *messages]
+        for event in Hearing(agent.inbox or Inbox(), turn, agent.name, prompt).take():
+            yield event
         written = ""
         for attempt in range(ATTEMPTS):
             written = ""
@@ -72,7 +81,10 @@ class Decision(Generic[T]):
                 if attempt + 1 < ATTEMPTS:
                     prompt.append(Message(role="assistant", content=written))
                     prompt.append(Message(role="user", content=f"{reason} Answer again, with the whole JSON object."))
-        yield telling.complete(written if self.value is None else self._told(self.value))
+        if self.value is None:
+            yield telling.complete(written)
+        else:
+            yield telling.complete(self._told(self.value), decision=msgspec.to_builtins(self.value))
 
     def _read(self, text: str) -> T:
         value = msgspec.json.decode(object_in(text), type=self.shape)

@@ -64,15 +64,21 @@ class AgentChunk(Stamped, frozen=True, tag="agent_chunk"):
 
 
 class AgentComplete(Stamped, frozen=True, tag="agent_complete"):
+    """`decision` is what the agent decided, as data, where its turn was for that."""
+
     turn: int
     content: str
     duration_ms: int
     usage: Usage | None = None
     finish_reason: str | None = None
+    decision: dict[str, Any] | None = None
 
 
 class Interaction(Stamped, frozen=True, tag="interaction"):
-    """Something an agent did beside writing. `call_id` joins a tool's response to its call."""
+    """Something an agent did beside writing. `call_id` joins a tool's response to its call.
+
+    A `message` of no agent is what a person added while the run was at work; `message_id` is its id.
+    """
 
     turn: int
     kind: Literal["thought", "tool_call", "tool_response", "message", "memory", "retrieval"]
@@ -81,6 +87,7 @@ class Interaction(Stamped, frozen=True, tag="interaction"):
     tool_arguments: dict[str, Any] | None = None
     call_id: str | None = None
     to_agent: str | None = None
+    message_id: UUID | None = None
 
 
 class Progress(Stamped, frozen=True, tag="progress"):

@@ -6,6 +6,7 @@ from contextlib import aclosing
 
 from .events import AgentChunk, AgentComplete, Event, Interaction
 from .exchange import ModelError
+from .past import LEFT_OUT
 
 Message = Event | Exception | None
 
@@ -31,7 +32,7 @@ class Lane:
 
     def fail(self, reason: str) -> Iterator[Event]:
         self.failure = reason
-        yield Interaction(agent=self.agent, turn=self.turn, kind="message", content=f"Left out: {reason}")
+        yield Interaction(agent=self.agent, turn=self.turn, kind="message", content=f"{LEFT_OUT}{reason}")
         spent = asyncio.get_running_loop().time() - self._began
         yield AgentComplete(
             agent=self.agent,

@@ -218,12 +218,12 @@ class Work:
         )
         async with aclosing(decision) as events:
             async for event in events:
-                if isinstance(event, AgentComplete) and keeping.value:
-                    for memory in new(keeping.value.memories, self._task.context.memories):
-                        await self._task.context.memory.keep(memory)
-                        yield Interaction(agent=ARCHIVIST.name, turn=turn, kind="memory", content=memory)
-                        self.outcome = "Remembered something for later"
                 yield event
+        # After the turn, which is then known to be completed if the run is interrupted here.
+        for memory in new(keeping.value.memories, self._task.context.memories) if keeping.value else ():
+            await self._task.context.memory.keep(memory)
+            yield Interaction(agent=ARCHIVIST.name, turn=turn, kind="memory", content=memory)
+            self.outcome = "Remembered something for later"
 
     async def _answer(self) -> AsyncGenerator[Event, None]:
         yield self._steps.begin("completion", "Thinking about the answer")

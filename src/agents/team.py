@@ -12,19 +12,25 @@ from .agent import Agent
 from .context import Context
 from .events import AgentChunk, Event, Progress
 from .exchange import Message, Model
+from .inbox import Inbox
 from .kits import kit
+from .past import NONE, Pasts
 
 
 class Task(Struct, frozen=True):
     """What a team is asked: the conversation so far, the last message being the person's.
 
-    `turns` numbers the turns of all its agents; `context` is what the project gives them.
+    `turns` numbers the turns of all its agents; `context` is what the project gives them. A run that goes on after an
+    interruption begins anew, with `pasts`: turns that had ended are told again as they were. So a team has to take its
+    turns' numbers in the same order each time.
     """
 
     messages: Sequence[Message]
     model: Model
     turns: Iterator[int] = field(default_factory=lambda: count(1))
     context: Context = Context()
+    pasts: Pasts = NONE
+    inbox: Inbox | None = None
 
     @property
     def question(self) -> str:
@@ -39,7 +45,7 @@ class Task(Struct, frozen=True):
             memories = "\n".join(f"- {memory}" for memory in self.context.memories)
             known.append(f"What is known from earlier work in this project:\n{memories}")
         tools = [*agent.tools, *kit(self.context, agent.name, {*agent.kits, *kits})]
-        return replace(agent, instructions="\n\n".join(known), tools=tools)
+        return replace(agent, instructions="\n\n".join(known), tools=tools, pasts=self.pasts, inbox=self.inbox)
 
 
 class Team(Protocol):

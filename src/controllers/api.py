@@ -25,7 +25,8 @@ from ..persistence.tables import DEFAULT_PROJECT
 from ..rendering import sse
 from ..runs.history import view_of, views_of
 from ..runs.journal import Journal, Recorded, now
-from ..runs.runner import Runner, Started, conversation_row
+from ..runs.rows import conversation_row
+from ..runs.runner import Runner, Started
 from ..runs.view import RunView
 from .body import line, words
 from .finding import cursor_of, found, found_project, found_run, missing_conversation
@@ -218,7 +219,7 @@ class ConversationsApi(Controller):
             raise missing_conversation()
         await conversations.session.commit()
         if run := await runs.running_in(conversation_id):
-            runner.cancel(run.id)
+            await runner.cancel(run.id)
 
     @post("/{conversation_id:uuid}/messages", status_code=HTTP_200_OK)
     async def send(
@@ -313,7 +314,7 @@ class RunsApi(Controller):
     ) -> StartedRun:
         """Stops a run; its end follows as events. Stopping a run that has ended changes nothing."""
         run = await found_run(runs, run_id)
-        runner.cancel(run_id)
+        await runner.cancel(run_id)
         return StartedRun(run.id, run.message_id)
 
 

@@ -240,7 +240,7 @@ class ConversationPages(Controller):
         await conversations.discard(deleted.id)
         await conversations.session.commit()
         if run := await runs.running_in(deleted.id):
-            runner.cancel(run.id)
+            await runner.cancel(run.id)
         elsewhere = f"/?deleted={deleted.id}&project={deleted.project_id}"
         if not is_scripted(request):
             return see(elsewhere)

@@ -97,7 +97,7 @@ class ProjectPages(Controller):
         await projects.discard(project_id)
         await projects.session.commit()
         for run_id in await runs.running_in_project(project_id):
-            runner.cancel(run_id)
+            await runner.cancel(run_id)
         return see(f"/?deleted_project={project_id}")
 
     @post("/p/{project_id:uuid}/restorations")

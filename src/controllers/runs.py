@@ -67,7 +67,7 @@ class RunPages(Controller):
     ) -> Response[Any]:
         """Stops the run; its end follows as events."""
         run = await found_run(runs, run_id)
-        runner.cancel(run.id)
+        await runner.cancel(run.id)
         if is_scripted(request):
             return partials()
         return see(f"/c/{run.conversation_id}?live=1#message-{run.message_id}")

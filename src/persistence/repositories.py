@@ -6,10 +6,25 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
-from sqlalchemy import ColumnElement, Row, ScalarSelect, bindparam, delete, exists, func, select, update
+from advanced_alchemy.types import GUID
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Row,
+    ScalarSelect,
+    bindparam,
+    delete,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.orm import aliased
 
-from .statements import CONVERSATION, MESSAGE
+from .statements import CONVERSATION, LEASE, MESSAGE, Clock
 from .tables import (
     DEFAULT_PROJECT,
     Conversation,
@@ -25,8 +40,6 @@ from .tables import (
     ToolServer,
 )
 
-LAST_ID = UUID(int=2**128 - 1)
-
 
 def count_in(
     entity: type[Conversation | Revision | Document | Memory | ToolServer], *which: ColumnElement[bool]
@@ -35,13 +48,23 @@ def count_in(
     return select(func.count()).where(entity.project_id == Project.id, *which).correlate(Project).scalar_subquery()
 
 
+def path_to(last: ColumnElement[UUID | None], conversation: ColumnElement[UUID], longest: ColumnElement[int]) -> CTE:
+    """The branch that ends with a message, with how far each is from it."""
+    columns = (MESSAGE.c.id, MESSAGE.c.parent_id, MESSAGE.c.role, MESSAGE.c.content)
+    end = select(*columns, literal(1).label("distance"))
+    path = end.where(MESSAGE.c.id == last, MESSAGE.c.conversation_id == conversation).cte("path", recursive=True)
+    before = select(*columns, path.c.distance + 1).join(path, MESSAGE.c.id == path.c.parent_id)
+    return path.union_all(before.where(path.c.distance < longest))
+
+
 # Made once: every start of a run asks this, and to put it together costs as much as to execute it.
+LEAF = select(CONVERSATION.c.leaf_id).where(CONVERSATION.c.id == bindparam("id")).scalar_subquery()
+PATH = path_to(func.coalesce(bindparam("last", type_=GUID), LEAF), bindparam("id", type_=GUID), bindparam("newest"))
 WITH_MESSAGES = (
-    select(CONVERSATION.c.title, CONVERSATION.c.team, CONVERSATION.c.project_id, MESSAGE.c.role, MESSAGE.c.content)
-    .outerjoin(MESSAGE, (MESSAGE.c.conversation_id == CONVERSATION.c.id) & (MESSAGE.c.id <= bindparam("until")))
+    select(CONVERSATION.c.title, CONVERSATION.c.team, CONVERSATION.c.project_id, PATH.c.id, PATH.c.role, PATH.c.content)
+    .outerjoin(PATH, true())
     .where(CONVERSATION.c.id == bindparam("id"), CONVERSATION.c.deleted_at.is_(None))
-    .order_by(MESSAGE.c.id.desc())
-    .limit(bindparam("newest"))
+    .order_by(PATH.c.distance.desc())
 )
 
 # So is this: every run asks it.
@@ -75,13 +98,13 @@ class Conversations(SQLAlchemyAsyncRepository[Conversation]):
     async def find(self, id: UUID) -> Conversation | None:
         return await self.get_one_or_none(Conversation.id == id, Conversation.deleted_at.is_(None))
 
-    async def with_messages(self, id: UUID, limit: int, until: UUID | None = None) -> list[Row[Any]]:
-        """Title, team, project, and a message's role and content, for each of the newest messages, oldest first.
+    async def with_messages(self, id: UUID, limit: int, last: UUID | None = None) -> list[Row[Any]]:
+        """Title, team, project, and a message's id, role and content, for the newest of a branch, oldest first.
 
-        One row without a message (both None) for an empty conversation; no row when there is no such conversation.
+        `last` is the branch's last message; None: that of the branch that is shown. One row without a message (all
+        None) when there is none; no row when there is no such conversation.
         """
-        values = {"id": id, "until": until or LAST_ID, "newest": limit}
-        return list(reversed((await self.session.execute(WITH_MESSAGES, values)).all()))
+        return list(await self.session.execute(WITH_MESSAGES, {"id": id, "last": last, "newest": limit}))
 
     async def newest(
         self, limit: int, before: datetime | None = None, project: UUID | None = None
@@ -250,6 +273,33 @@ class Messages(SQLAlchemyAsyncRepository[Message]):
         rows = await self.session.scalars(query.order_by(Message.id.desc()).limit(limit))
         return list(reversed(rows.all()))
 
+    async def left_in(self, conversation_id: UUID) -> Sequence[Message]:
+        """What was sent while a reply was being written and has not had its turn, oldest first."""
+        query = select(Message).where(Message.conversation_id == conversation_id, Message.status != "")
+        return (await self.session.scalars(query.order_by(Message.id))).all()
+
+    async def conversations_left(self) -> Sequence[UUID]:
+        """Conversations in which a message waits and no reply is being written."""
+        working = exists().where(Run.conversation_id == Message.conversation_id, Run.status == "running")
+        alive = (Conversation.id == Message.conversation_id) & Conversation.deleted_at.is_(None)
+        query = select(Message.conversation_id).join(Conversation, alive).where(Message.status != "", ~working)
+        return (await self.session.scalars(query.distinct())).all()
+
+    async def pending(self, process: UUID) -> Sequence[tuple[UUID, UUID, str]]:
+        """Run, message and content of what people add to the runs of a process."""
+        query = (
+            select(Run.id, Message.id, Message.content)
+            .join(Run, Run.message_id == Message.parent_id)
+            .where(Message.status == "pending", Run.owner == process, Run.status == "running")
+            .order_by(Message.id)
+        )
+        return (await self.session.execute(query)).all()
+
+    async def withdraw(self, conversation_id: UUID, id: UUID) -> bool:
+        """Takes back what has not had its turn."""
+        waiting = (Message.id == id, Message.conversation_id == conversation_id, Message.status != "")
+        return (await self.session.execute(delete(Message).where(*waiting).returning(Message.id))).first() is not None
+
 
 class Runs(SQLAlchemyAsyncRepository[Run]):
     model_type = Run
@@ -269,13 +319,38 @@ class Runs(SQLAlchemyAsyncRepository[Run]):
             await self.session.scalars(query.where(Conversation.project_id == project_id, Run.status == "running"))
         ).all()
 
-    async def unfinished(self) -> Sequence[Run]:
-        return (await self.session.scalars(select(Run).where(Run.status == "running").order_by(Run.id))).all()
+    async def left(self, process: UUID, *, alone: bool) -> Sequence[UUID]:
+        """Runs on which nobody works: their lease is over, or this process had them and may have let them go.
+
+        `alone`: no other process can be at work.
+        """
+        query = select(Run.id).where(Run.status == "running", is_left(process, alone)).order_by(Run.id)
+        return (await self.session.scalars(query)).all()
+
+    async def claim(self, id: UUID, process: UUID, *, alone: bool) -> Run | None:
+        """Takes a run over, if it is left."""
+        query = select(Run).where(Run.id == id, Run.status == "running", is_left(process, alone)).with_for_update()
+        run = (await self.session.scalars(query)).one_or_none()
+        if run is not None:
+            change = update(Run).where(Run.id == id)
+            values = {"owner": process, "fence": Run.fence + 1, "leased_until": Clock() + LEASE}
+            await self.session.execute(change.values(values).execution_options(synchronize_session=False))
+            await self.session.refresh(run)
+        await self.session.commit()
+        return run
+
+    async def stopping(self, process: UUID) -> Sequence[UUID]:
+        query = select(Run.id).where(Run.owner == process, Run.status == "running", Run.stopping)
+        return (await self.session.scalars(query)).all()
 
     async def of_messages(self, message_ids: Sequence[UUID]) -> dict[UUID, Run]:
         """The runs that wrote these messages, by message."""
         rows = await self.session.scalars(select(Run).where(Run.message_id.in_(message_ids)))
         return {run.message_id: run for run in rows}
+
+
+def is_left(process: UUID, alone: bool) -> ColumnElement[bool]:
+    return or_(Run.leased_until < Clock(), Run.owner == process, literal(alone))
 
 
 class Events(SQLAlchemyAsyncRepository[EventRow]):
@@ -295,6 +370,10 @@ class Events(SQLAlchemyAsyncRepository[EventRow]):
     async def head(self, run_id: UUID) -> int:
         """The `seq` of the last event, 0 before the first."""
         return await self.session.scalar(select(func.max(EventRow.seq)).where(EventRow.run_id == run_id)) or 0
+
+    async def heads(self, run_ids: Sequence[UUID]) -> dict[UUID, int]:
+        query = select(EventRow.run_id, func.max(EventRow.seq)).where(EventRow.run_id.in_(run_ids))
+        return dict((await self.session.execute(query.group_by(EventRow.run_id))).all())
 
     async def has_ended(self, run_id: UUID) -> bool:
         query = select(EventRow.seq).where(EventRow.run_id == run_id, EventRow.type == "complete")

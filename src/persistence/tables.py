@@ -8,6 +8,7 @@ from advanced_alchemy.types import GUID, DateTimeUTC
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Double,
     ForeignKey,
     Index,
     Integer,
@@ -137,7 +138,10 @@ class OwnTeam(UUIDv7AuditBase):
 
 
 class Conversation(UUIDv7AuditBase):
-    """`active_at` is when its last message came in; a deleted one can be brought back until it is purged."""
+    """`active_at` is when its last message came in; a deleted one can be brought back until it is purged.
+
+    `leaf_id` is the last message of the branch that is shown.
+    """
 
     __tablename__ = "conversation"
 
@@ -147,16 +151,27 @@ class Conversation(UUIDv7AuditBase):
     )
     title: Mapped[str] = mapped_column(String(200), default="")
     team: Mapped[str] = mapped_column(String(100), default="assistant")
+    leaf_id: Mapped[UUID | None] = mapped_column(GUID, default=None)
     active_at: Mapped[datetime] = mapped_column(DateTimeUTC(timezone=True), index=True)
     deleted_at: Mapped[datetime | None] = mapped_column(DateTimeUTC(timezone=True), default=None)
 
 
 class Message(UUIDv7AuditBase):
-    """Ids are UUIDv7, so that their order is the order in which a conversation's messages were made."""
+    """Messages form a tree: `parent_id` is the one that this one follows, and those that follow the same are branches.
+
+    Ids are UUIDv7, so that their order is the order in which a conversation's messages were made. What was sent while a
+    run was at work has a `status`: `pending` until an agent takes it in, or `waiting` until its turn comes; its parent
+    is the reply that was being written.
+    """
 
     __tablename__ = "message"
+    __table_args__ = (
+        Index("ix_message_left", "status", sqlite_where=text("status <> ''"), postgresql_where=text("status <> ''")),
+    )
 
     conversation_id: Mapped[UUID] = mapped_column(ForeignKey("conversation.id", ondelete="CASCADE"), index=True)
+    parent_id: Mapped[UUID | None] = mapped_column(GUID, index=True, default=None)
+    status: Mapped[str] = mapped_column(String(20), default="")
     run_id: Mapped[UUID | None] = mapped_column(GUID, default=None)
     role: Mapped[str] = mapped_column(String(20))
     content: Mapped[str] = mapped_column(Text, default="")
@@ -164,6 +179,12 @@ class Message(UUIDv7AuditBase):
 
 
 class Run(UUIDv7AuditBase):
+    """`owner` is the process that works on it, until `leased_until` (seconds since 1970 by the database's clock).
+
+    `fence` counts the processes that have had it: events of an earlier one cannot be committed any more. `stopping`
+    tells the owner that somebody has pressed Stop.
+    """
+
     __tablename__ = "run"
     # The database itself keeps two runs from writing into one conversation at the same time.
     __table_args__ = (
@@ -183,6 +204,10 @@ class Run(UUIDv7AuditBase):
     model: Mapped[str] = mapped_column(String(200))
     status: Mapped[str] = mapped_column(String(20), default="running", index=True)
     ended_at: Mapped[datetime | None] = mapped_column(DateTimeUTC(timezone=True), default=None)
+    owner: Mapped[UUID | None] = mapped_column(GUID, default=None)
+    leased_until: Mapped[float] = mapped_column(Double, default=0.0)
+    fence: Mapped[int] = mapped_column(default=1)
+    stopping: Mapped[bool] = mapped_column(default=False)
 
 
 class EventRow(CommonTableAttributes, AdvancedDeclarativeBase):

@@ -14,7 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ..errors import StorageUnavailable
-from .statements import ADD_EVENT, ORDER, Row, Write
+from .statements import ADD_EVENT, FENCES, ORDER, Row, Write
 from .tables import EventRow
 
 log = logging.getLogger(__name__)
@@ -24,6 +24,10 @@ PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0)  # seconds between attempts; the last one re
 EVENTS_AT_ONCE = 200  # in one statement
 
 T = TypeVar("T")
+
+
+class Fenced(SQLAlchemyError):
+    """Another process has taken the run over: what this one has to say of it does not count any more."""
 
 
 class Line(Protocol):
@@ -135,10 +139,21 @@ def transact(connection: Connection, writes: Sequence[Write]) -> None:
             rows: list[Row] = []
             for write in writes:
                 rows.extend(write.get(statement, ()))
-            if statement is ADD_EVENT and connection.dialect.name == "sqlite":
+            if statement is FENCES:
+                hold(connection, rows)
+            elif statement is ADD_EVENT and connection.dialect.name == "sqlite":
                 add_events_at_once(connection, rows)
             elif rows:
                 connection.execute(statement, rows)
+
+
+def hold(connection: Connection, rows: Sequence[Row]) -> None:
+    """Raises Fenced when one of these runs is not this process's any more."""
+    wanted = {row["run"]: row["fence"] for row in rows}
+    if wanted:
+        held = {row.id: row.fence for row in connection.execute(FENCES, {"runs": list(wanted)})}
+        if held != wanted:
+            raise Fenced("another process has taken the run over")
 
 
 def add_events_at_once(connection: Connection, rows: Sequence[Row]) -> None:
@@ -167,9 +182,9 @@ def happened(connection: Connection, writes: Sequence[Write]) -> bool:
     last = events[-1]
     with connection.begin():
         found = connection.scalar(
-            select(EventRow.seq).where(EventRow.run_id == last["run_id"], EventRow.seq == last["seq"])
+            select(EventRow.payload).where(EventRow.run_id == last["run_id"], EventRow.seq == last["seq"])
         )
-    return found is not None
+    return bool(found == last["payload"])  # another process may have written the run on
 
 
 def is_passing(failure: Exception) -> bool:

@@ -29,7 +29,7 @@ from ..agents.events import (
 )
 from ..errors import StorageUnavailable
 from ..persistence.repositories import Events
-from ..persistence.statements import ADD_EVENT, Row, Write
+from ..persistence.statements import ADD_EVENT, ADD_RUN, FENCES, Row, Write
 from ..persistence.writer import Writer, is_passing
 
 log = logging.getLogger(__name__)
@@ -41,6 +41,7 @@ PENDING_LIMIT = 8 * 2**20  # characters that wait for the database before the ru
 BACKLOG_LIMIT = 256  # batches that a slow follower may have in memory; it then reads on from the log
 RECENT = 16  # events of a run that are kept at hand
 PAGE = 1000  # events read from the log at once
+LOOK = 0.2  # seconds between two looks at the runs that other processes write
 
 Sessions = Callable[[], AbstractAsyncContextManager[AsyncSession]]
 
@@ -82,6 +83,12 @@ class Follower:
         self.batches.append(batch)
         self.wake()
 
+    def nudge(self) -> None:
+        """There is more in the log."""
+        self.batches.clear()
+        self.lagging = True
+        self.wake()
+
     def lose(self) -> None:
         self.lost = True
         self.wake()
@@ -92,7 +99,7 @@ class Follower:
 
     async def wait(self, seconds: float) -> None:
         """Until something was given or lost, or for so long."""
-        if self.batches or self.lost:
+        if self.batches or self.lagging or self.lost:
             return
         loop = asyncio.get_running_loop()
         self.waiter = loop.create_future()
@@ -114,11 +121,13 @@ class Follower:
 class Log:
     """What this process knows of a run that is written or followed here."""
 
-    __slots__ = ("followers", "head", "lost", "next_seq", "open_chunk", "recent")
+    __slots__ = ("fence", "followers", "head", "lost", "next_seq", "open_chunk", "recent", "seen")
 
     def __init__(self) -> None:
         self.next_seq: int | None = None  # None: the run is not written by this process
         self.head: int | None = None  # last committed seq, where known
+        self.fence = 1  # which of the processes that have had the run this one is
+        self.seen = 0  # last seq of which the followers of another process's run know
         self.open_chunk: Pending | None = None
         self.followers: set[Follower] = set()
         # The last events, so that who joins at the start or was away for a moment need not ask the database.
@@ -154,9 +163,11 @@ class Journal:
     async def writing(self) -> AsyncIterator[None]:
         """While this is entered the writer works; what was appended before the end is committed."""
         task = asyncio.create_task(self._write(), name="journal")
+        looking = asyncio.create_task(self._look_elsewhere(), name="journal of others")
         try:
             yield
         finally:
+            looking.cancel()
             self._closing = True
             self._work.set()
             await task
@@ -164,10 +175,11 @@ class Journal:
 
     # Writing
 
-    def open(self, run_id: UUID, head: int = 0) -> None:
-        """From now on this process writes the run's events, on from `head`."""
+    def open(self, run_id: UUID, head: int = 0, fence: int = 1) -> None:
+        """From now on this process writes the run's events, on from `head`, unless a later one has a higher fence."""
         log = self._log(run_id)
-        log.next_seq, log.head, log.lost = head + 1, head, False
+        log.next_seq, log.head, log.fence, log.lost = head + 1, head, fence, False
+        log.recent.clear()
 
     async def append(self, run_id: UUID, event: Event) -> Event:
         """Gives an event to the writer, and back as it was stamped.
@@ -194,16 +206,17 @@ class Journal:
             pending = self._add(run_id, log, [event], {}, None)
         return pending.events[0]
 
-    async def commit(self, run_id: UUID, events: list[Event], more: Write) -> None:
-        """Events and other rows that stand or fall together; returns when they are saved.
+    async def commit(self, run_id: UUID, events: list[Event], more: Write) -> list[Event]:
+        """Events and other rows that stand or fall together. Once they are saved: the events as they were stamped.
 
         Raises StorageUnavailable, or what the database refused the rows for.
         """
         log = self._written(run_id)
         log.open_chunk = None
         done = asyncio.get_running_loop().create_future()
-        self._add(run_id, log, events, more, done)
+        pending = self._add(run_id, log, events, more, done)
         await done
+        return pending.events
 
     def check(self) -> None:
         """Raises StorageUnavailable while the database is away: runs wait for it, something new need not."""
@@ -258,7 +271,7 @@ class Journal:
             try:
                 recorded = [seal(pending) for _, pending in batch]
                 refusals = await self._writer.commit(
-                    [to_write(records, pending.more) for records, (_, pending) in zip(recorded, batch, strict=True)]
+                    [self._to_write(*waiting, records) for waiting, records in zip(batch, recorded, strict=True)]
                 )
             except StorageUnavailable as failure:
                 self._lose(batch, failure)
@@ -283,6 +296,14 @@ class Journal:
             if run_id and (log := self._logs.get(run_id)):
                 log.open_chunk = None
         return batch
+
+    def _to_write(self, run_id: UUID | None, pending: Pending, records: list[Recorded]) -> Write:
+        if not records:
+            return pending.more
+        write = {**pending.more, ADD_EVENT: [to_row(record) for record in records]}
+        if ADD_RUN not in pending.more and run_id and (log := self._logs.get(run_id)):
+            write[FENCES] = [{"run": run_id, "fence": log.fence}]
+        return write
 
     def _publish(
         self,
@@ -316,7 +337,7 @@ class Journal:
         if pending.done is not None and not pending.done.done():
             pending.done.set_exception(refusal)
         else:
-            log.error("The database refused events of run %s: %s", run_id, refusal)
+            log.warning("The database refused events of run %s: %s", run_id, refusal)
         self._lose_run(run_id)
 
     def _lose(self, batch: list[tuple[UUID | None, Pending]], failure: StorageUnavailable) -> None:
@@ -368,11 +389,11 @@ class Journal:
                 if follower.lost:
                     raise StorageUnavailable
                 batch = follower.take()
+                if follower.lagging or (batch and batch[0].event.seq > after + 1):
+                    follower.lagging = up_to_date = False
+                    continue
                 if not batch:
                     yield batch
-                    continue
-                if follower.lagging or batch[0].event.seq > after + 1:
-                    follower.lagging = up_to_date = False
                     continue
                 if batch[0].event.seq <= after:
                     batch = [record for record in batch if record.event.seq > after]
@@ -403,6 +424,26 @@ class Journal:
             return run_log.head
         async with self._events() as events:
             return await events.head(run_id)
+
+    async def _look_elsewhere(self) -> None:
+        """Who follows a run that another process writes reads on when its log has grown."""
+        while True:
+            await asyncio.sleep(LOOK)
+            foreign = [run_id for run_id, log in self._logs.items() if log.next_seq is None and log.followers]
+            if not foreign:
+                continue
+            try:
+                async with self._events() as events:
+                    heads = await events.heads(foreign)
+            except StorageUnavailable:
+                continue
+            for run_id, head in heads.items():
+                run_log = self._logs.get(run_id)
+                if run_log is None or run_log.next_seq is not None or head <= run_log.seen:
+                    continue
+                run_log.seen = head
+                for follower in run_log.followers:
+                    follower.nudge()
 
     async def _has_ended(self, run_id: UUID) -> bool:
         async with self._events() as events:
@@ -445,12 +486,6 @@ def size_of(event: Event) -> int:
             return len(event.content) + 200
         case _:
             return 200
-
-
-def to_write(records: list[Recorded], more: Write) -> Write:
-    if not records:
-        return more
-    return {**more, ADD_EVENT: [to_row(record) for record in records]}
 
 
 def to_row(record: Recorded) -> Row:

@@ -3,20 +3,22 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 from uuid import UUID
 
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 from sqlalchemy import Executable
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from uuid_utils.compat import uuid7
 
 from ..agents.context import Context
 from ..agents.events import (
+    NIL,
     AgentComplete,
     AgentStart,
+    CodeChange,
     Complete,
     Error,
     Event,
@@ -25,42 +27,43 @@ from ..agents.events import (
     Progress,
     Start,
 )
+from ..agents.inbox import Inbox, Said
 from ..agents.model import Message, Model, ModelError
+from ..agents.past import heard_in, pasts_of
 from ..agents.team import Task, Team
 from ..agents.teams import DEFAULT
-from ..errors import Busy, NotFound, StorageUnavailable, TooManyRuns
+from ..errors import Busy, NotFound, RiverrunError, StorageUnavailable, TooManyRuns
 from ..persistence import tables
-from ..persistence.repositories import Conversations, Runs
+from ..persistence.repositories import Conversations, Messages
 from ..persistence.statements import (
     ADD_CONVERSATION,
     ADD_MESSAGE,
     ADD_RUN,
     FINISH_MESSAGE,
     FINISH_RUN,
+    MOVE_REPLY,
+    TAKE_MESSAGE,
     TOUCH_CONVERSATION,
+    WAIT_FOR,
     Row,
     Write,
 )
-from .history import view_of
 from .journal import Journal, Sessions, now
+from .leases import Leases
 from .pace import Paces, Watched
+from .rows import conversation_row, message_row, title_of
 from .teams import Teams
+from .told import Told
 from .view import RunView, Status
 
 log = logging.getLogger(__name__)
 
-TITLE_LENGTH = 60
-MEND_PAUSE = 2.0  # seconds between attempts to end the runs that a lost database left open
-HISTORY_LIMIT = 1000  # messages that a model is given at most
+HISTORY_LIMIT = 1000  # messages that a model is given
+MOST_OWNERS = 5  # processes that may die of one run before it is given up
 
 INTERRUPTED = Error(
-    message="The server was stopped while this reply was being written. What had arrived is kept.",
+    message=f"The server was stopped {MOST_OWNERS} times while this reply was being written. What had arrived is kept.",
     code="interrupted",
-    retryable=True,
-)
-DATABASE_LOST = Error(
-    message="The database was away for too long, so this reply ended early. What was shown is kept.",
-    code="database_unavailable",
     retryable=True,
 )
 INTERNAL = Error(
@@ -83,25 +86,48 @@ class Contexts(Protocol):
 
 
 class Known(NamedTuple):
+    """A branch of a conversation. `instructions` is what a program said in the role of the system."""
+
     title: str
     team: str
     project_id: UUID
+    last: UUID | None
     history: list[Message]
+    instructions: str
+
+
+Reason = Error | Literal["cancelled", "suspended"]
 
 
 class Work:
-    """A run under way: its task, and whether it was told to end."""
+    """A run under way: its task, and whether it was told to end.
 
-    def __init__(self, started: Started, project_id: UUID, created_at: datetime) -> None:
+    `recorded` is what was told of it before an interruption, `follows` the message that its reply stands after.
+    """
+
+    def __init__(
+        self,
+        started: Started,
+        project_id: UUID,
+        created_at: datetime,
+        instructions: str = "",
+        recorded: Sequence[Event] = (),
+    ) -> None:
         self.started = started
         self.project_id = project_id
         self.created_at = created_at
+        self.instructions = instructions
+        self.recorded = list(recorded)
+        self.follows = started.user_message_id
         self.view = RunView(started.run_id, started.message_id)
+        for event in recorded:
+            self.view.apply(event)
+        self.inbox = Inbox()
         self.task: asyncio.Task[None] | None = None
         self.begun = False
-        self.stop: Error | Status | None = None
+        self.stop: Reason | Status | None = None
 
-    def end(self, reason: Error | Status) -> None:
+    def end(self, reason: Reason) -> None:
         """The first reason counts. A run that is already writing its last events is let be."""
         if self.stop is not None:
             return
@@ -111,7 +137,10 @@ class Work:
 
 
 class Runner:
-    """`limit`: runs at the same time. `message_limit`: characters. `grace`: seconds which a shutdown gives to runs."""
+    """`limit`: runs at the same time. `message_limit`: characters. `grace`: seconds which a shutdown gives to runs.
+
+    `alone`: no other process works on this database.
+    """
 
     def __init__(
         self,
@@ -124,6 +153,7 @@ class Runner:
         limit: int,
         message_limit: int,
         grace: float,
+        alone: bool = True,
     ) -> None:
         self.journal = journal
         self.teams = teams
@@ -132,23 +162,27 @@ class Runner:
         self._sessions = sessions
         self._contexts = contexts
         self._paces = Paces(sessions)
+        self._leases = Leases(sessions, journal)
         self._limit = limit
         self._grace = grace
+        self._alone = alone
         self._works: dict[UUID, Work] = {}
         self._conversations: dict[UUID, UUID] = {}
-        self._orphans: set[UUID] = set()
-        self._mending: asyncio.Task[None] | None = None
+        self._closing = False
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
-        """Mends what a killed process left behind, then works until this is left, when runs get their time to end."""
-        await self.recover(INTERRUPTED)
+        """Goes on with what a killed process left behind, then works until this is left, when runs get time to end."""
+        await self._take_over(alone=self._alone)
+        watching = asyncio.create_task(self._watch(), name="leases")
         try:
             yield
         finally:
-            if self._mending is not None:
-                self._mending.cancel()
             await self._settle()
+            watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await watching
+            await self._leases.release()
 
     # Starting
 
@@ -158,61 +192,82 @@ class Runner:
         team: str | None = None,
         conversation_id: UUID | None = None,
         project_id: UUID = tables.DEFAULT_PROJECT,
+        *,
+        parent_id: UUID | None = NIL,
+        model: str = "",
+        history: Sequence[Message] = (),
     ) -> Started:
-        """A person's message, the reply's place and a run, saved at once. No conversation: a new one of the project.
+        """A person's message, the reply's place and a run, saved at once.
+
+        No conversation: a new one of the project, in which `history` was said before. `parent_id`: the message that
+        this one follows, None for a first one; NIL: the last of the branch that is shown. `model` empty: the default.
 
         One read and one write, for starts come in crowds. Raises NotFound, Busy, TooManyRuns, Invalid or
         StorageUnavailable.
         """
         at = now()
+        rows: dict[Executable, list[Row]]
+        started_id, message_id, reply_id = uuid7(), uuid7(), uuid7()
         if conversation_id is None:
-            title, chosen, history = title_of(content), await self.teams.find(team or DEFAULT), []
+            chosen = await self.teams.find(team or DEFAULT)
             conversation_id = uuid7()
-            conversation = conversation_row(conversation_id, title, chosen.name, at, project_id)
-            rows: dict[Executable, list[Row]] = {ADD_CONVERSATION: [conversation]}
+            said = said_before(conversation_id, history, at)
+            known = Known(title_of(content), chosen.name, project_id, said[-1]["id"] if said else None, *split(history))
+            conversation = conversation_row(conversation_id, known.title, chosen.name, at, project_id, reply_id)
+            rows = {ADD_CONVERSATION: [conversation], ADD_MESSAGE: said}
         else:
-            known = await self._read(conversation_id)
-            title, history, project_id = known.title or title_of(content), known.history, known.project_id
+            known = await self._read(conversation_id, parent_id)
+            known = known._replace(title=known.title or title_of(content))
             chosen = await self.teams.find(team or known.team)
-            touched = {"conversation": conversation_id, "new_title": title, "new_team": chosen.name, "now": at}
-            rows = {TOUCH_CONVERSATION: [touched]}
-        started = Started(uuid7(), conversation_id, uuid7(), uuid7(), title)
-        rows[ADD_MESSAGE] = [message_row(started.user_message_id, conversation_id, "user", content, at)]
-        task = Task(messages=in_turns([*history, Message(role="user", content=content)]), model=self.model)
-        await self._start(started, project_id, rows, chosen, task, at)
+            rows = {
+                TOUCH_CONVERSATION: [touch(conversation_id, known.title, chosen.name, reply_id, at)],
+                ADD_MESSAGE: [],
+            }
+        started = Started(started_id, conversation_id, message_id, reply_id, known.title)
+        rows[ADD_MESSAGE].append(
+            message_row(message_id, conversation_id, "user", content, at, parent_id=known.last),
+        )
+        asked = [*known.history, Message(role="user", content=content)]
+        await self._start(started, known, rows, chosen, asked, model, at)
         return started
 
-    async def retry(self, run: tables.Run) -> Started:
-        """A further reply to the message that a finished run answered."""
+    async def retry(self, run: tables.Run, team: str = "", model: str = "") -> Started:
+        """A further reply to the message that a finished run answered, beside the one that there is."""
         if run.status == "running":
             raise Busy("This reply is still being written.")
-        known = await self._read(run.conversation_id, until=run.user_message_id)
-        started = Started(uuid7(), run.conversation_id, run.user_message_id, uuid7(), known.title)
-        task = Task(messages=in_turns(known.history), model=self.model)
-        team = await self.teams.find(run.team)
-        await self._start(started, known.project_id, {ADD_MESSAGE: []}, team, task, now())
+        async with self._sessions() as session:
+            reply = await Messages(session=session).get_one_or_none(id=run.message_id)
+        asked_id = reply.parent_id if reply and reply.parent_id else run.user_message_id
+        known = await self._read(run.conversation_id, asked_id)
+        chosen, at = await self.teams.find(team or run.team), now()
+        started = Started(uuid7(), run.conversation_id, asked_id, uuid7(), known.title)
+        touched = touch(run.conversation_id, known.title, known.team, started.message_id, at)
+        rows: dict[Executable, list[Row]] = {TOUCH_CONVERSATION: [touched], ADD_MESSAGE: []}
+        await self._start(started, known, rows, chosen, known.history, model, at)
         return started
 
-    async def _read(self, conversation_id: UUID, until: UUID | None = None) -> "Known":
-        """The conversation so far, without replies that stayed empty."""
+    async def _read(self, conversation_id: UUID, last: UUID | None) -> Known:
+        """A branch so far, without replies that stayed empty. Raises NotFound."""
+        if last is None:
+            last = FIRST
         async with self._sessions() as session:
-            rows = await Conversations(session=session).with_messages(conversation_id, HISTORY_LIMIT, until)
+            wanted = None if last == NIL else last
+            rows = await Conversations(session=session).with_messages(conversation_id, HISTORY_LIMIT, wanted)
         if not rows:
             raise NotFound("There is no such conversation; it may have been deleted.")
-        history = [
-            Message(role="assistant" if role == "assistant" else "user", content=content)
-            for role, content in ((row.role, row.content) for row in rows)
-            if content
-        ]
-        return Known(rows[0].title, rows[0].team, rows[0].project_id, history)
+        if wanted not in (None, FIRST) and rows[-1].id is None:
+            raise NotFound("There is no such message in this conversation.")
+        history = [Message(role=row.role, content=row.content) for row in rows if row.content]
+        return Known(rows[0].title, rows[0].team, rows[0].project_id, rows[-1].id, *split(history))
 
     async def _start(
         self,
         started: Started,
-        project_id: UUID,
+        known: Known,
         rows: dict[Executable, list[Row]],
         team: Team,
-        task: Task,
+        asked: Sequence[Message],
+        model: str,
         at: datetime,
     ) -> None:
         if started.conversation_id in self._conversations:
@@ -220,11 +275,20 @@ class Runner:
         if len(self._works) >= self._limit:
             raise TooManyRuns("The server is working on as many runs as it may. Try again in a moment.")
         self.journal.check()
-        work = Work(started, project_id, at)
+        used = self._named(model)
+        work = Work(started, known.project_id, at, known.instructions)
         self._works[started.run_id] = work
         self._conversations[started.conversation_id] = started.run_id
         rows[ADD_MESSAGE].append(
-            message_row(started.message_id, started.conversation_id, "assistant", "", at, run_id=started.run_id)
+            message_row(
+                started.message_id,
+                started.conversation_id,
+                "assistant",
+                "",
+                at,
+                parent_id=started.user_message_id,
+                run_id=started.run_id,
+            )
         )
         rows[ADD_RUN] = [
             {
@@ -233,7 +297,8 @@ class Runner:
                 "user_message_id": started.user_message_id,
                 "message_id": started.message_id,
                 "team": team.name,
-                "model": self.model.name[:200],
+                "model": used.name[:200],
+                "owner": self._leases.process,
             }
         ]
         start = Start(
@@ -241,7 +306,7 @@ class Runner:
             user_message_id=started.user_message_id,
             message_id=started.message_id,
             team=team.name,
-            model=self.model.name,
+            model=used.name,
         )
         self.journal.open(started.run_id)
         try:
@@ -254,7 +319,13 @@ class Runner:
                 raise Busy("A reply is still being written here. Wait for it, or stop it first.") from refusal
             raise
         work.view.apply(start)
-        work.task = asyncio.create_task(self._work(work, team, task), name=f"run {started.run_id}")
+        self._set_to_work(work, team, Task(messages=in_turns(asked), model=used, inbox=work.inbox))
+
+    def _named(self, model: str) -> Model:
+        return self.model if model in ("", self.model.name) else self.model.named(model)
+
+    def _set_to_work(self, work: Work, team: Team, task: Task) -> None:
+        work.task = asyncio.create_task(self._work(work, team, task), name=f"run {work.started.run_id}")
 
     @property
     def working_count(self) -> int:
@@ -275,41 +346,84 @@ class Runner:
         except ModelError as failure:
             status, error = "failed", Error(message=failure.message, code=failure.code, retryable=failure.retryable)
         except (StorageUnavailable, SQLAlchemyError, OSError):
-            log.warning("Run %s lost its database", work.started.run_id)
-            status, error = "failed", DATABASE_LOST
+            log.warning("Run %s lost its database; it goes on when that is back", work.started.run_id)
+            work.stop = "suspended"
         except Exception:
             log.exception("Run %s failed", work.started.run_id)
             status, error = "failed", INTERNAL
+        if work.stop == "suspended":
+            self._forget(work)
+            return
         work.stop = work.stop or status  # from here on nothing can end it in another way
         try:
-            await self._finish(work.view, work.started, work.created_at, status, error)
+            await self._finish(work, status, error)
         except (StorageUnavailable, SQLAlchemyError):
-            self._adopt(work.started.run_id)
-        finally:
+            log.warning("The end of run %s could not be saved; that is made up for", work.started.run_id)
             self._forget(work)
+            return
+        self._forget(work)
+        await self._answer_left(work.started.conversation_id)
 
     async def _tell(self, work: Work, team: Team, task: Task) -> None:
         """What the team does, event by event, with what the project gives it."""
         watched = Watched(await self._paces.of(team.name))
+        told = Told(work.recorded)
         async with self._contexts.open(work.project_id, work.started.run_id) as context:
+            if work.recorded:
+                await self._make_up(work, context)
             troubles = list(context.troubles)
-            async with aclosing(team.run(replace(task, context=context))) as events:
+            instructions = "\n\n".join(filter(None, (context.instructions, work.instructions)))
+            context = replace(context, instructions=instructions)
+            task = replace(task, context=context, pasts=pasts_of(work.recorded))
+            async with aclosing(team.run(task)) as events:
                 async for event in events:
+                    if told.knows(event):
+                        continue
                     if isinstance(event, Progress):
                         event = watched.passed(event)
                     await self._append(work, event)
                     while troubles and isinstance(event, AgentStart):
                         await self._append(work, thought(event, troubles.pop(0)))
-        watched.ended()
+        if not work.recorded:  # how long it would have taken by itself cannot be known
+            watched.ended()
 
-    async def _append(self, work: Work, event: Event) -> None:
-        work.view.apply(await self.journal.append(work.started.run_id, event))
+    async def _make_up(self, work: Work, context: Context) -> None:
+        """Tells of changes of files that were made just before an interruption, and not told any more."""
+        if context.workspace is None:
+            return
+        known = {change.revision_id for change in work.view.code_changes}
+        for author, change in await context.workspace.made():
+            if change.revision_id not in known:
+                made = CodeChange(agent=author or None, **asdict(change))
+                work.recorded.append(await self._append(work, made))
 
-    async def _finish(
-        self, view: RunView, started: Started, created_at: datetime, status: Status, error: Error | None
-    ) -> None:
+    async def _append(self, work: Work, event: Event) -> Event:
+        run_id, view = work.started.run_id, work.view
+        match event:
+            case AgentStart() if begun := view.turns.get(event.turn):
+                event = replace(event, attempt=begun.attempt + 1)
+            case Progress() if view.progress and event.fraction < view.progress.fraction:
+                event = replace(event, fraction=view.progress.fraction)
+            case Interaction(kind="message", agent=None, message_id=UUID() as message_id):
+                event = await self._take_in(work, event, message_id)
+                view.apply(event)
+                return event
+        event = await self.journal.append(run_id, event)
+        view.apply(event)
+        return event
+
+    async def _take_in(self, work: Work, event: Event, message_id: UUID) -> Event:
+        """The reply comes after what was taken into it."""
+        rows: Write = {
+            TAKE_MESSAGE: [{"message": message_id, "new_parent": work.follows}],
+            MOVE_REPLY: [{"reply": work.started.message_id, "new_parent": message_id}],
+        }
+        work.follows = message_id
+        return (await self.journal.commit(work.started.run_id, [event], rows))[0]
+
+    async def _finish(self, work: Work, status: Status, error: Error | None) -> None:
         """Closes what is open, tells the error, and completes: in one transaction with the message's text."""
-        at = now()
+        view, started, at = work.view, work.started, now()
         reason = "cancelled" if status == "cancelled" else "error"
         events: list[Event] = [
             AgentComplete(
@@ -331,7 +445,7 @@ class Runner:
             role="assistant",
             content=view.content,
             agent_name=agent_name,
-            created_at=created_at,
+            created_at=work.created_at,
         )
         assert status != "running"
         events.append(Complete(status=status, message=message, code_changes=view.code_changes, usage=view.total_usage))
@@ -348,69 +462,197 @@ class Runner:
         if self._conversations.get(work.started.conversation_id) == work.started.run_id:
             del self._conversations[work.started.conversation_id]
 
+    # What is said meanwhile
+
+    async def add(self, run: tables.Run, content: str, *, wait: bool = False) -> UUID:
+        """What a person says while a run is at work: for its agents' next step or (`wait`) as the turn after it.
+
+        When the run has ended by now, it is the next turn. Raises StorageUnavailable.
+        """
+        message_id, status = uuid7(), "waiting" if wait else "pending"
+        row = message_row(
+            message_id, run.conversation_id, "user", content, now(), parent_id=run.message_id, status=status
+        )
+        await self.journal.save({ADD_MESSAGE: [row]})
+        if work := self._works.get(run.id):
+            if not wait:
+                work.inbox.put(Said(message_id, content))
+        else:  # it has ended meanwhile, or is at work in another process, which finds it
+            await self._answer_left(run.conversation_id)
+        return message_id
+
+    async def withdraw(self, conversation_id: UUID, message_id: UUID) -> bool:
+        """Takes back what was said and has not had its turn. False when that has come."""
+        work = self._works.get(self._conversations.get(conversation_id, NIL))
+        if work:
+            work.inbox.withdraw(message_id)
+        async with self._sessions() as session:
+            withdrawn = await Messages(session=session).withdraw(conversation_id, message_id)
+            await session.commit()
+        return withdrawn
+
+    async def _answer_left(self, conversation_id: UUID) -> None:
+        """What waited in a conversation has its turn: the first of it now, the others after that or within it."""
+        try:
+            async with self._sessions() as session:
+                left = await Messages(session=session).left_in(conversation_id)
+            if left and not self._closing and conversation_id not in self._conversations:
+                await self._answer(left[0], left[1:])
+        except Busy:
+            log.debug("Another process answers in conversation %s", conversation_id)
+        except (RiverrunError, SQLAlchemyError, OSError) as failure:
+            log.warning("A waiting message is not answered yet: %s", failure)
+
+    async def _answer(self, said: tables.Message, later: Sequence[tables.Message]) -> None:
+        known = await self._read(said.conversation_id, said.parent_id)
+        team, at = await self.teams.find(known.team), now()
+        started = Started(uuid7(), said.conversation_id, said.id, uuid7(), known.title)
+        rows: dict[Executable, list[Row]] = {
+            TOUCH_CONVERSATION: [touch(said.conversation_id, known.title, team.name, started.message_id, at)],
+            ADD_MESSAGE: [],
+            TAKE_MESSAGE: [{"message": said.id, "new_parent": said.parent_id}],
+            WAIT_FOR: [{"conversation": said.conversation_id, "reply": started.message_id}],
+        }
+        asked = [*known.history, Message(role="user", content=said.content)]
+        await self._start(started, known, rows, team, asked, "", at)
+        for other in later:
+            if other.status == "pending":
+                self._works[started.run_id].inbox.put(Said(other.id, other.content))
+
     # Ending
 
-    def cancel(self, run_id: UUID) -> bool:
-        """Stops a run; its end follows as events. False when it is not at work here."""
+    async def cancel(self, run_id: UUID) -> None:
+        """Stops a run, in whichever process it is at work; its end follows as events.
+
+        Raises StorageUnavailable when that cannot be told to the other process.
+        """
         work = self._works.get(run_id)
-        if work is None:
-            return False
-        work.end("cancelled")
-        return True
+        if work is not None:
+            work.end("cancelled")
+        try:
+            await self._leases.stop(run_id)  # for whoever has it, or takes it over before its end is saved
+        except StorageUnavailable:
+            if work is None:
+                raise
 
     async def _settle(self) -> None:
+        """What takes too long is left as it is: who comes next goes on with it."""
+        self._closing = True
         tasks = {work.task for work in self._works.values() if work.task}
         if not tasks:
             return
         _, late = await asyncio.wait(tasks, timeout=self._grace)
         for work in list(self._works.values()):
-            work.end(INTERRUPTED)
+            work.end("suspended")
         if late:
             await asyncio.wait(late)
 
-    # Mending
+    # Going on with what others left
 
-    async def recover(self, error: Error, only: set[UUID] | None = None) -> None:
-        """Ends the runs that nobody works on any more: what they wrote is kept, and they can be tried again.
-
-        Raises StorageUnavailable.
-        """
-        try:
-            async with self._sessions() as session:
-                runs = [run for run in await Runs(session=session).unfinished() if only is None or run.id in only]
-        except (SQLAlchemyError, OSError) as failure:
-            raise StorageUnavailable from failure
-        for run in runs:
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(self._leases.PAUSE)
             try:
-                await self._end_left(run, error)
+                if self._works:
+                    await self._leases.renew()
+                    for run_id in await self._leases.stopping():
+                        if work := self._works.get(run_id):
+                            work.end("cancelled")
+                    for run_id, said in await self._leases.pending():
+                        if work := self._works.get(run_id):
+                            work.inbox.put(said)
+                if self._closing:
+                    continue
+                await self._take_over()
+                for conversation_id in await self._leases.conversations_left():
+                    await self._answer_left(conversation_id)
+            except StorageUnavailable:
+                log.warning("The leases could not be renewed; the database is away")
+
+    async def _take_over(self, *, alone: bool = False) -> None:
+        """Raises StorageUnavailable."""
+        for run_id in await self._leases.left(alone=alone):
+            if run_id in self._works:
+                continue
+            run = await self._leases.claim(run_id, alone=alone)
+            if run is None:
+                continue
+            try:
+                await self._go_on(run)
             except StorageUnavailable:
                 raise
-            except Exception:  # one run that cannot be ended must not keep the others, or the server, from working
-                log.exception("Run %s cannot be ended", run.id)
-        if runs:
-            log.warning("%d runs were left unfinished and are now marked as such", len(runs))
+            except Exception:  # one run that cannot go on must not keep the others, or the server, from working
+                log.exception("Run %s cannot go on", run.id)
 
-    async def _end_left(self, run: tables.Run, error: Error) -> None:
-        view = await view_of(run, self.journal)
-        self.journal.open(run.id, view.seq)
-        started = Started(run.id, run.conversation_id, run.user_message_id, run.message_id, title="")
-        await self._finish(view, started, run.created_at, "failed", error)
+    async def _go_on(self, run: tables.Run) -> None:
+        """From the last step that was completed."""
+        recorded = [record.event async for batch in self.journal.read(run.id) for record in batch]
+        async with self._sessions() as session:
+            reply = await Messages(session=session).get_one_or_none(id=run.message_id)
+            conversation = await Conversations(session=session).get_one_or_none(id=run.conversation_id)
+        assert conversation is not None  # runs go with their conversations
+        assert reply is not None
+        started = Started(run.id, run.conversation_id, run.user_message_id, run.message_id, conversation.title)
+        work = Work(started, conversation.project_id, reply.created_at, recorded=recorded)
+        work.follows = reply.parent_id or run.user_message_id
+        self.journal.open(run.id, work.view.seq, run.fence)
+        self._works[run.id] = work
+        self._conversations[run.conversation_id] = run.id
+        try:
+            if conversation.deleted_at is not None or run.stopping:
+                await self._give_up(work, "cancelled", None)
+            elif run.fence > MOST_OWNERS:
+                await self._give_up(work, "failed", INTERRUPTED)
+            else:
+                await self._resume(work, run)
+        except RiverrunError as refusal:
+            self._forget(work)
+            if isinstance(refusal, StorageUnavailable):
+                raise
+            await self._give_up(work, "failed", Error(message=refusal.message, code=refusal.code))
+        except BaseException:
+            self._forget(work)
+            raise
 
-    def _adopt(self, run_id: UUID) -> None:
-        """A run whose end could not be saved is ended as soon as the database is back."""
-        self._orphans.add(run_id)
-        if self._mending is None or self._mending.done():
-            self._mending = asyncio.create_task(self._mend(), name="mend")
+    async def _give_up(self, work: Work, status: Status, error: Error | None) -> None:
+        work.stop = status
+        await self._finish(work, status, error)
+        self._forget(work)
+        await self._answer_left(work.started.conversation_id)
 
-    async def _mend(self) -> None:
-        while self._orphans:
-            await asyncio.sleep(MEND_PAUSE)
-            orphans = set(self._orphans)
-            try:
-                await self.recover(DATABASE_LOST, only=orphans)
-            except StorageUnavailable:
-                continue
-            self._orphans -= orphans
+    async def _resume(self, work: Work, run: tables.Run) -> None:
+        team = await self.teams.find(run.team)
+        known = await self._read(run.conversation_id, run.user_message_id)
+        work.instructions = known.instructions
+        heard = heard_in(pasts_of(work.recorded))
+        work.inbox = Inbox([Said(said.message_id, said.content, said.turn) for said in heard if said.message_id])
+        log.info("Run %s goes on after an interruption", run.id)
+        fraction = work.view.progress.fraction if work.view.progress else 0.0
+        await self._append(work, Progress(fraction=fraction, step="resumed", message=RESUMED))
+        task = Task(messages=in_turns(known.history), model=self._named(run.model), inbox=work.inbox)
+        self._set_to_work(work, team, task)
+
+
+RESUMED = "The server was restarted; going on from here"
+FIRST = UUID(int=1)  # no message has this id: a branch that begins anew
+
+
+def split(history: Sequence[Message]) -> tuple[list[Message], str]:
+    """What was said, and what a program said in the role of the system."""
+    said = [message for message in history if message.role != "system"]
+    return said, "\n\n".join(message.content for message in history if message.role == "system")
+
+
+def said_before(conversation_id: UUID, history: Sequence[Message], at: datetime) -> list[Row]:
+    rows: list[Row] = []
+    for message in history:
+        parent_id = rows[-1]["id"] if rows else None
+        rows.append(message_row(uuid7(), conversation_id, message.role, message.content, at, parent_id=parent_id))
+    return rows
+
+
+def touch(conversation_id: UUID, title: str, team: str, leaf_id: UUID, at: datetime) -> Row:
+    return {"conversation": conversation_id, "new_title": title, "new_team": team, "new_leaf": leaf_id, "now": at}
 
 
 def in_turns(messages: Sequence[Message]) -> list[Message]:
@@ -427,35 +669,3 @@ def in_turns(messages: Sequence[Message]) -> list[Message]:
 
 def thought(begun: AgentStart, content: str) -> Interaction:
     return Interaction(agent=begun.agent, turn=begun.turn, kind="thought", content=content)
-
-
-def conversation_row(id: UUID, title: str, team: str, at: datetime, project_id: UUID = tables.DEFAULT_PROJECT) -> Row:
-    return {
-        "id": id,
-        "project_id": project_id,
-        "title": title,
-        "team": team,
-        "active_at": at,
-        "created_at": at,
-    }
-
-
-def message_row(
-    id: UUID, conversation_id: UUID, role: str, content: str, at: datetime, run_id: UUID | None = None
-) -> Row:
-    return {
-        "id": id,
-        "conversation_id": conversation_id,
-        "run_id": run_id,
-        "role": role,
-        "content": content,
-        "created_at": at,
-    }
-
-
-def title_of(content: str) -> str:
-    """The first line of what was asked, cut at a word."""
-    line = next((line.strip(" #*>`") for line in content.splitlines() if line.strip(" #*>`")), "")
-    if len(line) <= TITLE_LENGTH:
-        return line
-    return line[:TITLE_LENGTH].rsplit(" ", 1)[0] + "…"

@@ -42,6 +42,7 @@ class Turn:
     lane: Literal["answer", "support"]
     parent: int | None
     started_at: datetime
+    attempt: int = 1
     texts: list[str] = field(default_factory=list)
     interactions: list[Interaction] = field(default_factory=list)
     calls: dict[str, Interaction] = field(default_factory=dict)  # those that wait for their answer, by call_id
@@ -137,16 +138,7 @@ class RunView:
             case Start():
                 self.team, self.model, self.started_at = event.team, event.model, event.at
             case AgentStart():
-                # A further attempt makes what the turn wrote before void.
-                self.turns[event.turn] = Turn(
-                    number=event.turn,
-                    agent=event.agent or "",
-                    role=event.role,
-                    task=event.task,
-                    lane=event.lane,
-                    parent=event.parent,
-                    started_at=event.at,
-                )
+                self.turns[event.turn] = self._begun(event)
             case AgentChunk():
                 self.turns[event.turn].write(event.text)
             case AgentComplete():
@@ -167,6 +159,22 @@ class RunView:
                 self.error = event
             case Complete():
                 self.status, self.ended_at, self.usage = event.status, event.at, event.usage
+
+    def _begun(self, event: AgentStart) -> Turn:
+        """A further attempt makes void what the turn wrote before, and not what it did."""
+        turn = Turn(
+            number=event.turn,
+            agent=event.agent or "",
+            role=event.role,
+            task=event.task,
+            lane=event.lane,
+            parent=event.parent,
+            started_at=event.at,
+            attempt=event.attempt,
+        )
+        if before := self.turns.get(event.turn):
+            turn.interactions, turn.calls, turn.answers = before.interactions, before.calls, before.answers
+        return turn
 
     @property
     def running(self) -> bool:

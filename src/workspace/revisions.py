@@ -20,6 +20,11 @@ class Revisions(SQLAlchemyAsyncRepository[Revision]):
             query = query.where(Revision.path == path)
         return (await self.session.scalars(query.order_by(Revision.id.desc()).limit(limit))).all()
 
+    async def of_run(self, run_id: UUID) -> Sequence[Revision]:
+        return (
+            await self.session.scalars(select(Revision).where(Revision.run_id == run_id).order_by(Revision.id))
+        ).all()
+
     async def taken_back(self, ids: Sequence[UUID]) -> frozenset[UUID]:
         """Those whose file a person has brought back since to what it was before."""
         newest, newer = aliased(Revision), aliased(Revision)

@@ -21,6 +21,9 @@ class RunFiles:
     def by(self, author: str) -> "RunFiles":
         return RunFiles(self._store, self._run_id, author, self._seen)
 
+    async def made(self) -> Sequence[tuple[str, Change]]:
+        return await self._store.made_by(self._run_id)
+
     async def files(self, folder: str = "") -> Sequence[File]:
         return [File(entry.path, entry.size) for entry in await self._store.list(folder)]
 

@@ -15,7 +15,7 @@ from typing import Any, Literal, ParamSpec, TypeVar
 from uuid import UUID
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, convert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
@@ -86,6 +86,12 @@ class Store:
 
     async def content(self, path: str, limit: int = UPLOAD_LIMIT) -> bytes | None:
         return await self._on_disk(self._folder.read, path, limit)
+
+    async def made_by(self, run_id: UUID) -> Sequence[tuple[str, Change]]:
+        """What a run has changed, and who signed it, oldest first."""
+        async with self._sessions() as session:
+            made = await Revisions(session=session).of_run(run_id)
+        return [(one.author, Change(one.path, convert(one.change, Kind), one.diff, one.id)) for one in made]
 
     async def search(self, text: str, folder: str = "") -> Sequence[Match]:
         if not text:

@@ -1,25 +1,25 @@
 """The migrations, on both databases."""
 
 import asyncio
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
 
 from advanced_alchemy.alembic.commands import AlembicCommands
 from advanced_alchemy.extensions.litestar import SQLAlchemyAsyncConfig
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import ForeignKeyConstraint, MetaData, Table, insert, select
+from uuid_utils.compat import uuid7
 
 from riverrun.persistence.database import configure, migrate
-from riverrun.persistence.statements import CONVERSATION, MESSAGE
+from riverrun.persistence.statements import CONVERSATION, MESSAGE, RUN
 from riverrun.persistence.tables import DEFAULT_PROJECT, Run
 
-OLD_CONVERSATION = Table(
-    "conversation",
-    MetaData(),
-    *(column._copy() for column in CONVERSATION.columns if column.name != "project_id"),
-)
+
+def table_before(name: str, later: Collection[str], table: Table) -> Table:
+    """A table as it was when it did not have these columns."""
+    return Table(name, MetaData(), *(column._copy() for column in table.columns if column.name not in later))
 
 
 async def test_the_migrations_make_the_tables_that_the_code_names(database: SQLAlchemyAsyncConfig) -> None:
@@ -45,20 +45,36 @@ async def test_migrating_again_changes_nothing(database: SQLAlchemyAsyncConfig) 
     await migrate(database)
 
 
-async def test_conversations_from_before_projects_keep_their_messages_and_join_the_default_one(
+async def test_what_was_said_before_projects_and_branches_is_one_branch_of_the_default_project(
     database_url: str,
 ) -> None:
+    old_conversation = table_before("conversation", {"project_id", "leaf_id"}, CONVERSATION)
+    old_message = table_before("message", {"parent_id", "status"}, MESSAGE)
+    old_run = table_before("run", {"owner", "leased_until", "fence", "stopping"}, RUN)
     config = configure(database_url)
     await asyncio.to_thread(AlembicCommands(config).upgrade, "0001")
-    conversation, message, at = uuid4(), uuid4(), datetime.now(UTC)
+    at = datetime.now(UTC)
+    times = {"created_at": at, "updated_at": at}
+    conversation, asked, failed, again, thanks = (uuid7() for _ in range(5))
     async with config.get_engine().begin() as connection:
-        times = {"created_at": at, "updated_at": at}
         row = {"id": conversation, "title": "Old", "team": "assistant", "active_at": at, **times}
-        await connection.execute(insert(OLD_CONVERSATION).values(row))
-        said = {"id": message, "conversation_id": conversation, "role": "user", "content": "Keep me", **times}
-        await connection.execute(insert(MESSAGE).values(said))
+        await connection.execute(insert(old_conversation).values(row))
+        for message, role in ((asked, "user"), (failed, "assistant"), (again, "assistant"), (thanks, "user")):
+            said = {"id": message, "conversation_id": conversation, "role": role, "content": role, **times}
+            await connection.execute(insert(old_message).values(said))
+        for reply in (failed, again):
+            run: dict[str, Any] = {
+                "id": uuid7(),
+                "conversation_id": conversation,
+                "user_message_id": asked,
+                "message_id": reply,
+            }
+            run |= {"team": "assistant", "model": "m", "status": "complete", **times}
+            await connection.execute(insert(old_run).values(run))
     await migrate(config)
     async with config.get_engine().connect() as connection:
-        joined = select(CONVERSATION.c.project_id, MESSAGE.c.content).join(MESSAGE)
-        assert (await connection.execute(joined)).all() == [(DEFAULT_PROJECT, "Keep me")]
+        found = await connection.execute(select(MESSAGE.c.id, MESSAGE.c.parent_id).order_by(MESSAGE.c.id))
+        assert found.all() == [(asked, None), (failed, asked), (again, asked), (thanks, again)]
+        shown = select(CONVERSATION.c.project_id, CONVERSATION.c.leaf_id)
+        assert (await connection.execute(shown)).all() == [(DEFAULT_PROJECT, thanks)]
     await config.get_engine().dispose()

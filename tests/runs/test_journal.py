@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 from advanced_alchemy.extensions.litestar import SQLAlchemyAsyncConfig
-from sqlalchemy import Engine, event, select
+from sqlalchemy import Engine, event, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from uuid_utils.compat import uuid7
 
-from riverrun.agents.events import AgentChunk, AgentStart, Interaction
+from riverrun.agents.events import AgentChunk, AgentStart, Interaction, type_of
 from riverrun.errors import StorageUnavailable
 from riverrun.persistence.database import configure, migrate
-from riverrun.persistence.statements import ADD_CONVERSATION
+from riverrun.persistence.statements import ADD_CONVERSATION, RUN
 from riverrun.persistence.tables import EventRow, Run
+from riverrun.persistence.writer import Fenced
 from riverrun.runs import journal as journal_module
 from riverrun.runs.journal import now
 from tests.postgres import Postgres
@@ -161,10 +162,24 @@ async def test_a_refused_write_takes_no_other_run_with_it(database: SQLAlchemyAs
             journal.commit(bad, [start_event()], broken),  # its conversation does not exist
             return_exceptions=True,
         )
-        assert results[0] is None
+        assert not isinstance(results[0], BaseException)
         assert isinstance(results[1], IntegrityError)
         await journal.commit(good, [complete_event()], {})
         assert [event.seq for event in await collect(journal, good)] == [1, 2]
+
+
+async def test_who_has_lost_a_run_cannot_write_into_it(database: SQLAlchemyAsyncConfig) -> None:
+    async with journal_on(database) as loser, journal_on(database) as winner:
+        run_id = await start_run(loser)
+        async with database.get_engine().begin() as connection:
+            await connection.execute(update(RUN).where(RUN.c.id == run_id).values(fence=2))
+        with pytest.raises(Fenced):
+            await loser.commit(run_id, [complete_event("lost")], {})
+        with pytest.raises(StorageUnavailable):
+            await loser.append(run_id, complete_event("lost"))
+        winner.open(run_id, head=1, fence=2)
+        await winner.commit(run_id, [complete_event("won")], {})
+        assert [type_of(event) for event in await collect(loser, run_id)] == ["start", "complete"]
 
 
 async def test_two_runs_cannot_work_in_one_conversation(database: SQLAlchemyAsyncConfig) -> None:
@@ -243,7 +258,7 @@ async def test_data_that_the_database_cannot_take_is_no_outage(postgres: Postgre
                 saving, journal.commit(run_id, [complete_event()], {}), return_exceptions=True
             )
             assert isinstance(results[0], SQLAlchemyError)
-            assert results[1] is None
+            assert not isinstance(results[1], BaseException)
         await database.get_engine().dispose()
 
 

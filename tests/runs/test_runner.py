@@ -38,7 +38,7 @@ async def runner_on(database: SQLAlchemyAsyncConfig) -> AsyncIterator[tuple[Runn
 async def test_a_run_that_is_stopped_before_it_begins_has_an_end(database: SQLAlchemyAsyncConfig) -> None:
     async with runner_on(database) as (runner, journal):
         started = await runner.start("hello")
-        assert runner.cancel(started.run_id)  # its task has had no turn yet
+        await runner.cancel(started.run_id)  # its task has had no turn yet
         events = await collect(journal, started.run_id)
         assert isinstance(events[-1], Complete)
         assert events[-1].status == "cancelled"
@@ -51,7 +51,7 @@ async def test_stop_and_completion_race_to_one_end(database: SQLAlchemyAsyncConf
             started = await runner.start("hello")
             for _ in range(turns):
                 await asyncio.sleep(0)
-            runner.cancel(started.run_id)
+            await runner.cancel(started.run_id)
             events = await collect(journal, started.run_id)
             assert [type(event) for event in events].count(Complete) == 1
             assert isinstance(events[-1], Complete)
@@ -62,4 +62,4 @@ async def test_a_conversation_takes_one_run_at_a_time(database: SQLAlchemyAsyncC
         started = await runner.start("hello")
         with pytest.raises(Busy):
             await runner.start("me too", conversation_id=started.conversation_id)
-        runner.cancel(started.run_id)
+        await runner.cancel(started.run_id)
