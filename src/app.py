@@ -25,6 +25,7 @@ from .agents.mcp import Toolboxes
 from .agents.model import connect
 from .agents.teams import registry
 from .controllers import api, pages, project_api
+from .controllers.exchanges import Exchanges
 from .controllers.health import health
 from .controllers.origin import check_origin
 from .controllers.problems import HANDLERS
@@ -140,6 +141,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             "tool_servers": Provide(provide_tool_servers, sync_to_thread=False),
             "own_agents": Provide(provide_own_agents, sync_to_thread=False),
             "own_teams": Provide(provide_own_teams, sync_to_thread=False),
+            "exchanges": Provide(Exchanges, sync_to_thread=False),
             "files": Provide(provide_files, sync_to_thread=False),
             "library": Provide(provide_library, sync_to_thread=False),
             "settings": Provide(provide_settings, sync_to_thread=False),

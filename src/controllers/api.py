@@ -19,16 +19,16 @@ from ..agents.events import CodeChange, Complete, Error, FinalMessage, Interacti
 from ..agents.teams import DEFAULT
 from ..errors import Invalid, RunFailed, StorageUnavailable
 from ..persistence import tables
-from ..persistence.repositories import Conversations, Events, Messages, Projects, Runs
+from ..persistence.repositories import Conversations, Projects, Runs
 from ..persistence.statements import ADD_CONVERSATION
 from ..persistence.tables import DEFAULT_PROJECT
 from ..rendering import sse
-from ..runs.history import view_of, views_of
+from ..runs.history import view_of
 from ..runs.journal import Journal, Recorded, now
 from ..runs.rows import conversation_row
 from ..runs.runner import Runner, Started
-from ..runs.view import RunView
 from .body import line, words
+from .exchanges import Exchange, Exchanges
 from .finding import cursor_of, found, found_project, found_run, missing_conversation
 
 Title = Annotated[str, Meta(max_length=200)]
@@ -63,9 +63,14 @@ class Conversation(Struct):
 
 
 class Message(Struct):
-    """`status` is that of the run that wrote it, null for a person's message."""
+    """`status` is that of the run that wrote it, null for a person's message.
+
+    `parent_id` is the message that it follows, `branches` are those that follow the same, this one among them.
+    """
 
     id: UUID
+    parent_id: UUID | None
+    branches: list[UUID]
     role: Literal["user", "assistant"]
     content: str
     agent_name: str | None
@@ -78,11 +83,15 @@ class Message(Struct):
     code_changes: list[CodeChange] = field(default_factory=list)
 
     @classmethod
-    def of(cls, row: tables.Message, view: RunView | None) -> "Message":
+    def of(cls, exchange: Exchange) -> "Message":
+        row, view = exchange.message, exchange.run
+        branches = list(exchange.branches)
         if view is None:
-            return cls(row.id, "user", row.content, row.agent_name, row.created_at)
+            return cls(row.id, row.parent_id, branches, "user", row.content, row.agent_name, row.created_at)
         return cls(
             id=row.id,
+            parent_id=row.parent_id,
+            branches=branches,
             role="assistant",
             content=view.content,
             agent_name=view.answer.agent if view.answer else None,
@@ -175,17 +184,13 @@ class ConversationsApi(Controller):
         self,
         conversation_id: FromPath[UUID],
         conversations: NamedDependency[Conversations],
-        messages: NamedDependency[Messages],
-        runs: NamedDependency[Runs],
-        events: NamedDependency[Events],
-        journal: NamedDependency[Journal],
+        exchanges: NamedDependency[Exchanges],
         limit: Annotated[int, Parameter(ge=1, le=500)] = 100,
         before: FromQuery[UUID | None] = None,
     ) -> ConversationWithMessages:
         """The newest messages with what agents did for them, oldest first. `before`: a message's id to go back from."""
         row = await found(conversations, conversation_id)
-        rows = await messages.of_conversation(row.id, limit=limit, before=before)
-        views = await views_of(rows, runs, events, journal)
+        part = await exchanges.shown(row, limit=limit, before=before)
         return ConversationWithMessages(
             row.id,
             row.project_id,
@@ -193,7 +198,7 @@ class ConversationsApi(Controller):
             row.team,
             row.created_at,
             row.active_at,
-            [Message.of(message, views.get(message.id)) for message in rows],
+            [Message.of(each) for each in part.exchanges],
         )
 
     @patch("/{conversation_id:uuid}")

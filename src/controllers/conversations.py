@@ -1,7 +1,7 @@
 """The pages with conversations, and what can be done to one of them."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -18,16 +18,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from ..agents.team import Team
 from ..agents.teams import DEFAULT
 from ..errors import StorageUnavailable
-from ..persistence.repositories import Conversations, Events, Messages, Projects, Runs
+from ..persistence.repositories import Conversations, Projects, Runs
 from ..persistence.tables import DEFAULT_PROJECT, Conversation, Message, Project
 from ..rendering.fragments import partial
 from ..rendering.growing import Growing
 from ..rendering.templates import to_html
-from ..runs.history import views_of
 from ..runs.journal import Journal
 from ..runs.runner import Runner
 from ..runs.view import RunView
-from ..workspace.files import Files
 from .answers import (
     NO_STORE,
     PageRequest,
@@ -39,12 +37,12 @@ from .answers import (
     shown_conversation,
 )
 from .body import line
+from .exchanges import SHOWN, Exchanges, Part
 from .finding import found, missing_conversation, missing_project
 from .sample import IDEAS as SAMPLE_IDEAS
 from .sample import NAME as SAMPLE
 
 LISTED = 50  # conversations in the list
-SHOWN = 50  # messages on a page
 LIVE = Markup("<!-- the reply, as it comes -->")  # no text can contain this: it is escaped
 FRAME = 1 / 10  # seconds between two pieces of a page without scripts
 
@@ -53,8 +51,6 @@ IDEAS = (
     ("Explain how a river finds its way to the sea, with a table", DEFAULT),
     ("Write a Python function that counts the words of a text", DEFAULT),
 )
-
-Exchange = tuple[Message, RunView | None]
 
 
 class Shelf(Struct):
@@ -91,12 +87,18 @@ class Shelf(Struct):
         return cls([], None, list(runner.teams.known.values()), [], project, runner.model.name)
 
 
-def page(shelf: Shelf, current: Conversation | None = None, exchanges: Sequence[Exchange] = (), **context: Any) -> str:
-    running = next((run for _, run in exchanges if run and run.running), None)
+def page(
+    shelf: Shelf,
+    current: Conversation | None = None,
+    part: Part = Part([]),  # noqa: B008
+    waiting: Sequence[Message] = (),
+    **context: Any,
+) -> str:
     known = {
         "current": current,
-        "exchanges": exchanges,
-        "running": running,
+        "exchanges": part.exchanges,
+        "running": part.running,
+        "waiting": waiting,
         "listed": shelf.listed,
         "older": shelf.older,
         "teams": shelf.teams,
@@ -105,7 +107,7 @@ def page(shelf: Shelf, current: Conversation | None = None, exchanges: Sequence[
         "chosen": current.team if current else shelf.project.team,
         "model": shelf.model,
         "demo": shelf.model == "demo",
-        "earlier": None,
+        "earlier": part.earlier,
         "later": False,
         "live": "",
         "draft": "",
@@ -153,31 +155,24 @@ class ConversationPages(Controller):
         self,
         conversation_id: FromPath[UUID],
         conversations: NamedDependency[Conversations],
-        messages: NamedDependency[Messages],
-        runs: NamedDependency[Runs],
-        events: NamedDependency[Events],
+        exchanges: NamedDependency[Exchanges],
         runner: NamedDependency[Runner],
-        files: NamedDependency[Files],
         db_session: NamedDependency[AsyncSession],
         before: FromQuery[UUID | None] = None,
         live: FromQuery[bool] = False,
     ) -> Response[str] | Stream:
         """`live`: for a browser without scripts, the page goes on as long as the reply is being written."""
         current = await found(conversations, conversation_id)
-        rows = await messages.of_conversation(current.id, limit=SHOWN + 1, before=before)
-        earlier = rows[1].id if len(rows) > SHOWN else None
-        rows = rows[-SHOWN:]
-        views = await views_of(rows, runs, events, runner.journal)
-        await see_taken_back(views.values(), files)
-        exchanges = [(row, views.get(row.id)) for row in rows]
+        part = await exchanges.shown(current, before=before)
+        waiting = await exchanges.messages.left_in(current.id)
         shelf = await Shelf.of(conversations, runner, current.project_id)
         await db_session.close()
-        running = next((run for run in views.values() if run.running), None)
-        context = {"earlier": earlier, "later": before is not None}
+        running = part.running
+        context: dict[str, Any] = {"waiting": waiting, "later": before is not None}
         if not (live and running):
             # Off the loop: a long conversation takes a while to render for the first time.
-            return html(await asyncio.to_thread(page, shelf, current, exchanges, **context))
-        whole = await asyncio.to_thread(page, shelf, current, exchanges, **context, live=LIVE)
+            return html(await asyncio.to_thread(page, shelf, current, part, **context))
+        whole = await asyncio.to_thread(page, shelf, current, part, **context, live=LIVE)
         view = RunView(running.run_id, running.message_id, team=running.team)
         headers = {**NO_STORE, "X-Accel-Buffering": "no"}
         return Stream(grow(runner.journal, view, *whole.split(LIVE)), media_type=MediaType.HTML, headers=headers)
@@ -188,23 +183,26 @@ class ConversationPages(Controller):
         conversation_id: FromPath[UUID],
         after: FromQuery[UUID],
         conversations: NamedDependency[Conversations],
-        messages: NamedDependency[Messages],
-        runs: NamedDependency[Runs],
-        events: NamedDependency[Events],
-        journal: NamedDependency[Journal],
-        files: NamedDependency[Files],
+        exchanges: NamedDependency[Exchanges],
+        waiting: FromQuery[int] = 0,
     ) -> Response[Any]:
-        """What came into a conversation while a page of it was away: from another tab or another device."""
+        """What came into a conversation while a page of it was away: from another tab or another device.
+
+        `waiting`: how many messages the page shows that have not had their turn.
+        """
         current = await found(conversations, conversation_id)
-        rows = [row for row in await messages.of_conversation(current.id, limit=SHOWN) if row.id > after]
-        if not rows:
-            return nothing()
-        if len(rows) == SHOWN:
+        part = await exchanges.since(current, after)
+        if part is None or len(part.exchanges) >= SHOWN:
             return html("", {"HX-Refresh": "true"})
-        views = await views_of(rows, runs, events, journal)
-        await see_taken_back(views.values(), files)
-        came = "".join(message_html(row, views.get(row.id)) for row in rows)
-        return partials(partial("#messages", "beforeend", came))
+        left = await exchanges.messages.left_in(current.id)
+        if not part.exchanges and len(left) == waiting:
+            return nothing()
+        changes = [partial("#queue", "outerHTML", waiting_html(left))]
+        if part.exchanges:
+            changes.append(partial("#messages", "beforeend", messages_html(part)))
+        if part.running:
+            changes.append(partial("#composer-acts", "outerHTML", acts_html(running=True)))
+        return partials(*changes)
 
     @post("/c/{conversation_id:uuid}/title")
     async def rename(
@@ -272,13 +270,6 @@ class ConversationPages(Controller):
         return partials(partial("#conversations", "innerHTML", entries), partial("#undo", "innerHTML", ""))
 
 
-async def see_taken_back(views: Iterable[RunView], files: Files) -> None:
-    """Which changes of files somebody has taken back is not told by the runs that made them."""
-    changed = {change.revision_id: view for view in views for change in view.code_changes if change.revision_id}
-    for revision_id in await files.taken_back(list(changed)) if changed else ():
-        changed[revision_id].taken_back |= {revision_id}
-
-
 async def grow(journal: Journal, view: RunView, above: str, below: str) -> AsyncGenerator[str, None]:
     reply = Growing(view)
     yield above + reply.opening
@@ -291,10 +282,16 @@ async def grow(journal: Journal, view: RunView, above: str, below: str) -> Async
     yield below
 
 
-def message_html(message: Message, run: RunView | None) -> str:
-    if run is None:
-        return to_html("messages/_user.html", message=message)
-    return to_html("messages/_assistant.html", run=run)
+def messages_html(part: Part) -> str:
+    return to_html("conversations/_messages.html", exchanges=part.exchanges, live="")
+
+
+def acts_html(running: bool) -> str:
+    return to_html("messages/_acts.html", running=running)
+
+
+def waiting_html(waiting: Sequence[Message]) -> str:
+    return to_html("messages/_queue.html", waiting=waiting)
 
 
 def entry_html(conversation: Conversation, request: PageRequest) -> str:

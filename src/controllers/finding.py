@@ -6,8 +6,8 @@ from uuid import UUID
 from litestar import Request
 
 from ..errors import Invalid, NotFound
-from ..persistence.repositories import Conversations, Projects, Runs
-from ..persistence.tables import Conversation, Project, Run
+from ..persistence.repositories import Conversations, Messages, Projects, Runs
+from ..persistence.tables import Conversation, Message, Project, Run
 
 
 async def found(conversations: Conversations, id: UUID) -> Conversation:
@@ -23,6 +23,14 @@ async def found_run(runs: Runs, id: UUID) -> Run:
     if run is None:
         raise NotFound("There is no such run.")
     return run
+
+
+async def found_message(messages: Messages, id: UUID, role: str = "") -> Message:
+    """`role`: the only one that is looked for."""
+    message = await messages.find(id)
+    if message is None or (role and message.role != role):
+        raise NotFound("There is no such message.")
+    return message
 
 
 def missing_conversation() -> NotFound:

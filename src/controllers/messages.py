@@ -6,34 +6,42 @@ from uuid import UUID
 from litestar import Controller, Response, post
 from litestar.di import NamedDependency
 from litestar.enums import RequestEncodingType
-from litestar.params import Body
+from litestar.params import Body, FromPath
 from msgspec import Struct
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..agents.teams import DEFAULT
-from ..errors import Invalid, NotFound, RiverrunError, StorageUnavailable
-from ..persistence.repositories import Conversations, Events, Messages, Projects, Runs
-from ..persistence.tables import DEFAULT_PROJECT, Conversation
+from ..errors import Busy, Invalid, NotFound, RiverrunError, StorageUnavailable
+from ..persistence.repositories import Conversations, Messages, Projects, Runs
+from ..persistence.tables import DEFAULT_PROJECT, Conversation, Run
 from ..rendering.fragments import partial
 from ..rendering.templates import to_html
-from ..runs.history import views_of
 from ..runs.journal import Journal, now
 from ..runs.runner import Runner, Started
 from ..runs.view import RunView
 from .answers import PageRequest, html, is_scripted, partials, see
 from .body import words
-from .conversations import SHOWN, Shelf, document_title, heading, page
-from .finding import found_project
+from .conversations import Shelf, acts_html, document_title, heading, messages_html, page
+from .exchanges import Exchanges, Part
+from .finding import found, found_message, found_project
 
 
 class Said(Struct):
-    """The composer's fields. `conversation` is empty for a new one of `project`; `stream` is absent when it is off."""
+    """The composer's fields. `conversation` is empty for a new one of `project`; `stream` is absent when it is off.
+
+    `when` says what a message is for that comes while a reply is being written: `now` for that reply, `next` after it.
+    """
 
     content: str = ""
     team: str = DEFAULT
     conversation: str = ""
     project: str = ""
     stream: str = ""
+    when: str = ""
+
+
+class Edit(Struct):
+    content: str = ""
 
 
 class MessagePages(Controller):
@@ -45,9 +53,8 @@ class MessagePages(Controller):
         request: PageRequest,
         data: Annotated[Said, Body(media_type=RequestEncodingType.URL_ENCODED)],
         conversations: NamedDependency[Conversations],
-        messages: NamedDependency[Messages],
+        exchanges: NamedDependency[Exchanges],
         runs: NamedDependency[Runs],
-        events: NamedDependency[Events],
         projects: NamedDependency[Projects],
         runner: NamedDependency[Runner],
     ) -> Response[Any]:
@@ -58,22 +65,27 @@ class MessagePages(Controller):
             if conversation_id is None and project_id != DEFAULT_PROJECT:  # which cannot have been deleted
                 await found_project(projects, project_id)
                 await projects.session.close()
-            started = await runner.start(content, data.team, conversation_id, project_id)
+            try:
+                started = await runner.start(content, data.team, conversation_id, project_id)
+            except Busy:
+                at_work = await runs.running_in(conversation_id) if conversation_id else None
+                await runs.session.close()
+                if at_work is None:
+                    raise
+                return await added(request, runner, at_work, content, wait=data.when == "next")
         except RiverrunError as error:
             if is_scripted(request):
                 raise
-            composer = {"draft": data.content, "problem": error.message, "streaming": bool(data.stream)}
+            composer: dict[str, Any] = {"draft": data.content, "problem": error.message, "streaming": bool(data.stream)}
             try:
                 current = await conversations.find(conversation_id) if conversation_id else None
                 shelf = await Shelf.of(conversations, runner, current.project_id if current else project_id)
-                rows = await messages.of_conversation(current.id, limit=SHOWN) if current else []
-                views = await views_of(rows, runs, events, runner.journal)
+                part = await exchanges.shown(current) if current else Part([])
             except (SQLAlchemyError, OSError, StorageUnavailable, NotFound):
                 # What was written counts more than the rest of the page, which is missing now.
-                shelf, rows, views = Shelf.bare(runner), [], {}
+                shelf, part = Shelf.bare(runner), Part([])
                 current = Conversation(id=conversation_id, title="", team=data.team) if conversation_id else None
-            exchanges = [(row, views.get(row.id)) for row in rows]
-            return html(page(shelf, current, exchanges, **composer), status=error.status)
+            return html(page(shelf, current, part, **composer), status=error.status)
         run = RunView(started.run_id, started.message_id)
         if not data.stream:
             run = await ended(runner.journal, started)
@@ -82,22 +94,97 @@ class MessagePages(Controller):
             return see(f"/c/{started.conversation_id}{live}#message-{started.user_message_id}")
         return exchange(started, content, run, data.team, project_id, is_new=conversation_id is None)
 
+    @post("/messages/{message_id:uuid}/edits")
+    async def edit(
+        self,
+        request: PageRequest,
+        message_id: FromPath[UUID],
+        data: Annotated[Edit, Body(media_type=RequestEncodingType.URL_ENCODED)],
+        conversations: NamedDependency[Conversations],
+        exchanges: NamedDependency[Exchanges],
+        runner: NamedDependency[Runner],
+    ) -> Response[Any]:
+        """Says something else in a message's place: a branch of its own, beside the one that there is."""
+        message = await found_message(exchanges.messages, message_id, "user")
+        content = words(data.content, runner.message_limit)
+        await conversations.session.close()
+        started = await runner.start(content, None, message.conversation_id, parent_id=message.parent_id)
+        if not is_scripted(request):
+            return see(f"/c/{started.conversation_id}?live=1#message-{started.user_message_id}")
+        return await branch(await found(conversations, started.conversation_id), exchanges)
+
+    @post("/messages/{message_id:uuid}/selections")
+    async def select(
+        self,
+        request: PageRequest,
+        message_id: FromPath[UUID],
+        conversations: NamedDependency[Conversations],
+        exchanges: NamedDependency[Exchanges],
+        runs: NamedDependency[Runs],
+    ) -> Response[Any]:
+        """Shows the branch of this message, now and in later visits."""
+        message = await found_message(exchanges.messages, message_id)
+        if await runs.running_in(message.conversation_id):
+            raise Busy("A reply is still being written here. Wait for it, or stop it first.")
+        await exchanges.switch(conversations, message)
+        if not is_scripted(request):
+            return see(f"/c/{message.conversation_id}#message-{message.id}")
+        return await branch(await found(conversations, message.conversation_id), exchanges)
+
+    @post("/messages/{message_id:uuid}/withdrawals")
+    async def withdraw(
+        self,
+        request: PageRequest,
+        message_id: FromPath[UUID],
+        messages: NamedDependency[Messages],
+        runner: NamedDependency[Runner],
+    ) -> Response[Any]:
+        """Takes back what was sent while a reply was being written and has not had its turn."""
+        message = await messages.get_one_or_none(id=message_id)
+        await messages.session.close()
+        if message is None or not await runner.withdraw(message.conversation_id, message.id):
+            raise NotFound("This message has had its turn already.")
+        if not is_scripted(request):
+            return see(f"/c/{message.conversation_id}")
+        return partials(partial(f"#waiting-{message.id}", "delete", ""))
+
+
+async def added(request: PageRequest, runner: Runner, run: Run, content: str, *, wait: bool) -> Response[Any]:
+    """What was sent while a reply is being written waits above the composer."""
+    message_id = await runner.add(run, content, wait=wait)
+    if not is_scripted(request):
+        return see(f"/c/{run.conversation_id}?live=1#message-{run.message_id}")
+    message = {"id": message_id, "content": content, "status": "waiting" if wait else "pending"}
+    return partials(partial("#queue", "beforeend", to_html("messages/_waiting.html", message=message)))
+
+
+async def branch(conversation: Conversation, exchanges: Exchanges) -> Response[str]:
+    """The branch that is shown takes the place of the one that was."""
+    part = await exchanges.shown(conversation)
+    return partials(
+        partial("#messages", "innerHTML", messages_html(part)),
+        partial("#composer-acts", "outerHTML", acts_html(running=part.running is not None)),
+    )
+
 
 def exchange(started: Started, content: str, run: RunView, team: str, project_id: UUID, is_new: bool) -> Response[str]:
     """What was said and its reply come into the page, and the conversation to the top of the list."""
     current = Conversation(
         id=started.conversation_id, project_id=project_id, title=started.title, team=team, active_at=now()
     )
-    said = to_html("messages/_user.html", message={"id": started.user_message_id, "content": content})
-    reply = to_html("messages/_assistant.html", run=run)
+    message = {"id": started.user_message_id, "content": content}
+    said = to_html("messages/_user.html", message=message, branches=())
+    reply = to_html("messages/_assistant.html", run=run, branches=())
     said_and_answered = partial("#messages", "beforeend", said + reply)
+    acts = partial("#composer-acts", "outerHTML", acts_html(run.running))
     entry = to_html("conversations/_entry.html", conversation=current, current=current)
     listed = partial("#conversations", "afterbegin", entry)
     if not is_new:
         moved = (partial(f"#conversation-{current.id}", "delete", ""), listed)
-        return partials(said_and_answered, *moved, heading(current), title=document_title(current))
+        return partials(said_and_answered, acts, *moved, heading(current), title=document_title(current))
     return partials(
         said_and_answered,
+        acts,
         listed,
         partial("#composer-conversation", "outerHTML", to_html("messages/_conversation.html", current=current)),
         heading(current),

@@ -8,13 +8,15 @@ from uuid import UUID
 
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, Parameter
+from litestar.enums import RequestEncodingType
+from litestar.params import Body, FromPath, Parameter
 from litestar.response import Stream
+from msgspec import Struct
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..agents.events import AgentChunk
 from ..errors import StorageUnavailable
-from ..persistence.repositories import Runs
+from ..persistence.repositories import Conversations, Runs
 from ..rendering import sse
 from ..rendering.fragments import Fragments, partial
 from ..rendering.templates import to_html
@@ -23,12 +25,22 @@ from ..runs.journal import Journal, Recorded
 from ..runs.runner import Runner
 from ..runs.view import RunView
 from .answers import PageRequest, html, is_scripted, nothing, partials, see
-from .finding import cursor_of, found_run
+from .body import short_entry
+from .exchanges import Exchanges
+from .finding import cursor_of, found, found_run
+from .messages import branch
 
 FRAME = 1 / 30  # seconds between two frames of text: what an eye and a page can take in
 SHARE = 4  # a frame that took long is followed by a pause of so many times that long
 
 Cursor = Annotated[int, Parameter(ge=0, le=2**63 - 1)]
+
+
+class Retry(Struct):
+    """Empty: the same team, the usual model."""
+
+    team: str = ""
+    model: str = ""
 
 
 class RunPages(Controller):
@@ -69,20 +81,35 @@ class RunPages(Controller):
         run = await found_run(runs, run_id)
         await runner.cancel(run.id)
         if is_scripted(request):
-            return partials()
+            return partials(partial(f"#stop-{run.message_id}", "innerHTML", to_html("runs/_stopping.html")))
         return see(f"/c/{run.conversation_id}?live=1#message-{run.message_id}")
+
+    @get("/retries/new")
+    async def ask_again(
+        self, request: PageRequest, run_id: FromPath[UUID], runs: NamedDependency[Runs], runner: NamedDependency[Runner]
+    ) -> Response[Any]:
+        """Who shall write the further reply."""
+        run = await found_run(runs, run_id)
+        template = "runs/_retry_with.html" if is_scripted(request) else "runs/retry.html"
+        return html(to_html(template, run=run, teams=await runner.teams.all(), model=runner.model.name))
 
     @post("/retries")
     async def retry(
-        self, request: PageRequest, run_id: FromPath[UUID], runs: NamedDependency[Runs], runner: NamedDependency[Runner]
+        self,
+        request: PageRequest,
+        run_id: FromPath[UUID],
+        data: Annotated[Retry, Body(media_type=RequestEncodingType.URL_ENCODED)],
+        runs: NamedDependency[Runs],
+        conversations: NamedDependency[Conversations],
+        exchanges: NamedDependency[Exchanges],
+        runner: NamedDependency[Runner],
     ) -> Response[Any]:
-        """A further reply to the same message."""
+        """A further reply to the same message, beside the one that there is."""
         run = await found_run(runs, run_id)
-        started = await runner.retry(run)
+        started = await runner.retry(run, data.team, short_entry(data.model, 200, "model"))
         if not is_scripted(request):
             return see(f"/c/{run.conversation_id}?live=1#message-{started.message_id}")
-        reply = to_html("messages/_assistant.html", run=RunView(started.run_id, started.message_id))
-        return partials(partial("#messages", "beforeend", reply))
+        return await branch(await found(conversations, run.conversation_id), exchanges)
 
 
 async def frames(journal: Journal, view: RunView, cursor: int) -> AsyncGenerator[bytes, None]:

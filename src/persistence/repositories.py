@@ -119,6 +119,10 @@ class Conversations(SQLAlchemyAsyncRepository[Conversation]):
     async def rename(self, id: UUID, title: str) -> bool:
         return await self._change(id, Conversation.deleted_at.is_(None), title=title)
 
+    async def show(self, id: UUID, leaf_id: UUID) -> bool:
+        """Another branch."""
+        return await self._change(id, Conversation.deleted_at.is_(None), leaf_id=leaf_id)
+
     async def discard(self, id: UUID) -> bool:
         return await self._change(id, Conversation.deleted_at.is_(None), deleted_at=datetime.now(UTC))
 
@@ -265,13 +269,23 @@ class OwnTeams(SQLAlchemyAsyncRepository[OwnTeam]):
 class Messages(SQLAlchemyAsyncRepository[Message]):
     model_type = Message
 
-    async def of_conversation(self, conversation_id: UUID, *, limit: int, before: UUID | None = None) -> list[Message]:
-        """The newest `limit` messages, oldest first, before one."""
-        query = select(Message).where(Message.conversation_id == conversation_id)
-        if before is not None:
-            query = query.where(Message.id < before)
-        rows = await self.session.scalars(query.order_by(Message.id.desc()).limit(limit))
-        return list(reversed(rows.all()))
+    async def find(self, id: UUID) -> Message | None:
+        """A message that had its turn, unless its conversation was deleted."""
+        alive = (Conversation.id == Message.conversation_id) & Conversation.deleted_at.is_(None)
+        query = select(Message).join(Conversation, alive).where(Message.id == id, Message.status == "")
+        return (await self.session.scalars(query)).one_or_none()
+
+    async def links(self, conversation_id: UUID) -> Sequence[tuple[UUID, UUID | None]]:
+        """All messages with their parents, in the order in which they were made."""
+        query = select(Message.id, Message.parent_id).where(
+            Message.conversation_id == conversation_id, Message.status == ""
+        )
+        return [(row.id, row.parent_id) for row in await self.session.execute(query.order_by(Message.id))]
+
+    async def of_ids(self, ids: Sequence[UUID]) -> list[Message]:
+        """In the order of the ids."""
+        found = {row.id: row for row in await self.session.scalars(select(Message).where(Message.id.in_(ids)))}
+        return [found[message_id] for message_id in ids if message_id in found]
 
     async def left_in(self, conversation_id: UUID) -> Sequence[Message]:
         """What was sent while a reply was being written and has not had its turn, oldest first."""

@@ -85,6 +85,8 @@ class Fragments:
                     stale.add(BADGE)
                 case Interaction():
                     changes.append(self._step(event))
+                    if event.message_id:
+                        changes.append(self._take_in(event))
                 case Progress():
                     stale |= {STEPPER, PROGRESS}
                     news = event.message or news
@@ -114,7 +116,8 @@ class Fragments:
     def snapshot(self) -> str:
         """Replaces everything that the page shows of this run."""
         body = self._put("body", "outerHTML", to_html("runs/_body.html", run=self.view))
-        return body if self.view.running else body + self._end()
+        heard = "".join(map(self._take_in, self.view.heard))
+        return heard + body + ("" if self.view.running else self._end())
 
     def _begin(self, event: AgentStart) -> str:
         """A new turn, or a further attempt at one, which takes the place of what was written before."""
@@ -173,6 +176,12 @@ class Fragments:
         html = to_html("runs/_step.html", run=self.view, turn=turn, step=event)
         return self._put(f"steps-{event.turn}", "beforeend", html)
 
+    def _take_in(self, said: Interaction) -> str:
+        """What a person added stands above the reply from now on, and waits no more."""
+        message = {"id": said.message_id, "content": said.content}
+        bubble = to_html("messages/_user.html", message=message, branches=())
+        return self._put("message", "beforebegin", bubble) + partial(f"#waiting-{said.message_id}", "delete", "")
+
     def _change(self, event: CodeChange) -> str:
         return self._put("changes", "beforeend", to_html("runs/_change.html", run=self.view, change=event))
 
@@ -180,7 +189,8 @@ class Fragments:
         return self._put(region, "outerHTML", to_html(f"runs/_{region}.html", run=self.view))
 
     def _end(self) -> str:
-        return self._put("stream", "delete", "")
+        acts = to_html("messages/_acts.html", running=False)
+        return self._put("stream", "delete", "") + partial("#composer-acts", "outerHTML", acts)
 
     def _put(self, name: str, swap: str, html: str, within: str = "") -> str:
         return partial(f"#{self._id(name)}{within}", swap, html)

@@ -139,6 +139,8 @@ def about(event: Event) -> str:
             return f"{event.finish_reason or 'done'}, {duration(event.duration_ms / 1000)}"
         case Interaction(kind="tool_call" | "tool_response"):
             return ": ".join(filter(None, (event.tool_name, in_short(event)))) or "a tool"
+        case Interaction(kind="message", agent=None):
+            return f"You added: {in_short(event)}"
         case Interaction(kind="message"):
             return f"to {event.to_agent or 'the team'}: {in_short(event)}"
         case Interaction():

@@ -192,6 +192,12 @@ class RunView:
         return [Stage(name, "done" if n < at else here if n == at else "to come") for n, name in enumerate(STEPS)]
 
     @property
+    def heard(self) -> list[Interaction]:
+        """What people added while it was at work and agents took in, in that order."""
+        told = (step for turn in self.turns.values() for step in turn.interactions)
+        return sorted((step for step in told if step.message_id), key=lambda step: step.seq)
+
+    @property
     def active(self) -> Turn | None:
         """The turn at work that started last."""
         return next((turn for turn in reversed(self.turns.values()) if turn.open), None)

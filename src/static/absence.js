@@ -5,7 +5,14 @@ addEventListener("focus", catchUp);
 addEventListener("online", catchUp);
 addEventListener("pageshow", (event) => event.persisted && catchUp());
 
+// What waits is answered as soon as the reply before it is done.
+setInterval(() => waiting().length && catchUp(), 1000);
+
 let asking = false;
+
+function waiting() {
+  return document.querySelectorAll("#queue > li");
+}
 
 async function catchUp() {
   const messages = document.getElementById("messages");
@@ -15,7 +22,7 @@ async function catchUp() {
   const isSending = document.querySelector("#composer[aria-busy=true]");
   if (document.hidden || asking || !conversation || !last || isOlderPart || isSending) return;
   asking = true;
-  const path = `/c/${conversation}/updates?after=${last.id.slice("message-".length)}`;
+  const path = `/c/${conversation}/updates?after=${last.id.slice("message-".length)}&waiting=${waiting().length}`;
   await htmx.ajax("GET", path, { source: messages, swap: "none" });
   asking = false;
 }

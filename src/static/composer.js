@@ -52,17 +52,27 @@ function isOlderPart() {
   return new URLSearchParams(location.search).has("before");
 }
 
+// What is sent while a reply is being written waits above the composer.
+function isRunning() {
+  return document.querySelector("#composer-acts[data-running]") !== null;
+}
+
+function show(said) {
+  const shown = document.getElementById("sent").content.cloneNode(true);
+  shown.querySelector(".message__text").textContent = said.trim();
+  shown.querySelector(".run__progress").hidden = stream.checked;
+  const pending = [...shown.children];
+  document.getElementById("messages").append(shown);
+  return pending;
+}
+
 // Shows the message and an empty reply at once; the server's own take their place.
 function send(event) {
   if (event.target !== form) return;
   const { ctx } = event.detail;
   const said = field.value;
   const key = draftKey();
-  const shown = document.getElementById("sent").content.cloneNode(true);
-  shown.querySelector(".message__text").textContent = said.trim();
-  shown.querySelector(".run__progress").hidden = stream.checked;
-  const pending = [...shown.children];
-  document.getElementById("messages").append(shown);
+  const pending = isRunning() ? [] : show(said);
   problem.replaceChildren();
   field.value = "";
   form.setAttribute("aria-busy", "true");

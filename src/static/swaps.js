@@ -7,7 +7,7 @@ document.addEventListener("htmx:before:swap", ({ detail }) => {
     // htmx looks for all targets of a message before it swaps the first, and so misses what that one brings: a target
     // that it has as a selector it looks for when its turn has come.
     task.target = task.swapSpec.target ?? task.target;
-    if (task.swapSpec.style === "beforeend") dropKnown(task.fragment);
+    if (["beforeend", "beforebegin"].includes(task.swapSpec.style)) dropKnown(task.fragment);
   }
   queueMicrotask(() => {
     reopen(open);

@@ -100,6 +100,12 @@ def the(page: Element, selector: str) -> Element:
     return found
 
 
+def form_for(page: Element, action: str) -> str:
+    """Where the first form leads whose address has this in it."""
+    addresses = [str(element.attributes["action"]) for element in page if element.tag == "form"]
+    return next(address for address in addresses if action in address)
+
+
 def run_of(reply: Element) -> str:
     """The path of the run that writes a reply."""
     buttons = with_class(reply, "stop") or with_class(reply, "retry")

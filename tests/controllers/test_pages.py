@@ -9,7 +9,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.controllers.page_kit import Browser, classes, run_of, the, with_class
+from tests.controllers.page_kit import Browser, classes, form_for, run_of, the, with_class
 from tests.model_server import ModelServer
 from tests.rendering.dom import Element, parse, swap
 from tests.server import Server
@@ -175,18 +175,121 @@ async def test_what_cannot_be_sent_stays_in_the_composer_without_scripts(browser
     assert "may have 5,000" in the(page, "#problem").text
 
 
-async def test_a_second_message_is_refused_while_a_reply_is_written(browser: Browser, model: ModelServer) -> None:
+async def test_what_is_sent_while_a_reply_is_written_is_taken_into_it(browser: Browser, model: ModelServer) -> None:
     gated(model, "patience")
     sent = await browser.send("patience")
-    said = {"content": "too early", "conversation": sent.path.removeprefix("/c/"), "stream": "on"}
-    assert (await browser.post("/messages", shown=sent.path, **said)).status_code == 409
-    answer = await browser.submit("/messages", **said)
-    assert answer.status_code == 409
-    page = parse(answer.text)
-    assert the(page, "#content").text.strip() == "too early"
-    assert [text.text for text in with_class(page, "message__text")] == ["patience"]
+    said = {"content": "and in brief", "conversation": sent.path.removeprefix("/c/"), "stream": "on"}
+    answer = await browser.post("/messages", shown=sent.path, **said)
+    swap(sent.page, answer.text)
+    waiting = the(sent.page, "#queue").elements
+    assert "Pending" in waiting[0].text
+    assert "and in brief" in waiting[0].text
+    swap(sent.page, (await browser.post("/messages", shown=sent.path, **(said | {"content": "and in prose"}))).text)
+    assert len(the(await browser.open(sent.path), "#queue").elements) == 2
+
     model.open_gate("patience")
+    for change in (await browser.frames(sent.run)).partials:
+        swap(sent.page, change)
+    fresh = await browser.open(sent.path)
+    for page in (sent.page, fresh):
+        assert [text.text for text in with_class(page, "message__text")] == ["patience", "and in brief", "and in prose"]
+        assert the(page, "#messages").elements[-1].attributes["id"] == sent.reply.attributes["id"]
+        assert "You added" in the(page, f"#{sent.reply.attributes['id']}").text
+    assert the(fresh, "#queue").elements == []
+    asked = model.requests()[-1]["body"]["messages"]
+    assert [message["role"] for message in asked[1:]] == ["user", "assistant", "user"]
+    assert asked[-1]["content"] == "and in brief\n\nand in prose"
+
+
+async def test_without_scripts_something_can_be_added_too(browser: Browser, model: ModelServer) -> None:
+    gated(model, "listening")
+    sent = await browser.send("listening")
+    said = {"content": "one thing more", "conversation": sent.path.removeprefix("/c/"), "when": "now"}
+    answer = await browser.submit("/messages", **said)
+    assert answer.status_code == 303
+    model.open_gate("listening")
+    page = parse((await browser.client.get(answer.headers["location"])).text)  # which grows until the reply is written
+    assert "one thing more" in with_class(page, "message--assistant")[0].text
+    shown = [text.text for text in with_class(await browser.open(sent.path), "message__text")]
+    assert shown == ["listening", "one thing more"]
+
+
+async def test_what_is_sent_for_later_is_the_next_turn(browser: Browser, model: ModelServer) -> None:
+    gated(model, "step-by-step")
+    sent = await browser.send("step-by-step")
+    said = {"conversation": sent.path.removeprefix("/c/"), "stream": "on", "when": "next"}
+    for content in ("the second", "the third", "never mind"):
+        swap(sent.page, (await browser.post("/messages", shown=sent.path, content=content, **said)).text)
+    waiting = the(sent.page, "#queue").elements
+    assert ["Next" in entry.text for entry in waiting] == [True, True, True]
+    removal = form_for(waiting[2], "/withdrawals")
+    swap(sent.page, (await browser.post(removal, shown=sent.path)).text)
+    assert len(the(sent.page, "#queue").elements) == 2
+    assert (await browser.post(removal, shown=sent.path)).status_code == 404
+
+    model.open_gate("step-by-step")
     await browser.frames(sent.run)
+    page = await wait_for_messages(browser, sent.path, 6)
+    texts = [text.text for text in with_class(page, "message__text")]
+    assert texts == ["step-by-step", "the second", "the third"]
+    assert the(page, "#queue").elements == []
+
+
+async def wait_for_messages(browser: Browser, path: str, count: int) -> Element:
+    """The page once that many messages are there and the last reply is written; followed run by run."""
+    while True:
+        page = await browser.open(path)
+        messages = the(page, "#messages").elements
+        if with_class(messages[-1], "stream"):
+            await browser.frames(run_of(messages[-1]))
+        elif len(messages) == count:
+            return page
+
+
+async def test_a_message_is_edited_beside_the_one_that_there_is(browser: Browser) -> None:
+    sent = await browser.send_and_wait("the first wording")
+    await browser.send_and_wait("and then", sent.path)
+    page = await browser.open(sent.path)
+    edit = await browser.post(form_for(page, "/edits"), shown=sent.path, content="a better one")
+    swap(page, edit.text)
+    messages = the(page, "#messages").elements
+    assert len(messages) == 2
+    assert "a better one" in messages[0].text
+    assert "2 of 2" in messages[0].text
+    await browser.frames(run_of(messages[1]))
+    fresh = await browser.open(sent.path)
+    assert [text.text for text in with_class(fresh, "message__text")] == ["a better one"]
+
+    assert (await browser.submit(form_for(fresh, "/selections"))).status_code == 303
+    page = await browser.open(sent.path)
+    assert [text.text for text in with_class(page, "message__text")] == ["the first wording", "and then"]
+    assert "1 of 2" in the(page, "#messages").elements[0].text
+
+
+async def test_a_model_is_given_the_branch_that_it_answers_in(browser: Browser, model: ModelServer) -> None:
+    model.script([{"text": "A bad reply"}], match="branch question", times=1)
+    model.script([{"text": "A good reply"}], match="branch question", times=1)
+    sent = await browser.send_and_wait("branch question")
+    swap(sent.page, (await browser.post(f"{sent.run}/retries", shown=sent.path)).text)
+    again = the(sent.page, "#messages").elements[-1]
+    await browser.frames(run_of(again))
+    await browser.send_and_wait("what follows", sent.path)
+    said = [message["content"] for message in model.requests()[-1]["body"]["messages"][1:]]
+    assert said == ["branch question", "A good reply", "what follows"]
+
+
+async def test_another_team_and_another_model_can_try_again(browser: Browser, model: ModelServer) -> None:
+    sent = await browser.send_and_wait("who else")
+    form = parse((await browser.client.get(f"{sent.run}/retries/new")).text)
+    assert "Coordinator" in form.text
+    answer = await browser.post(f"{sent.run}/retries", shown=sent.path, team="assistant", model="another-model")
+    swap(sent.page, answer.text)
+    again = the(sent.page, "#messages").elements[-1]
+    await browser.frames(run_of(again))
+    assert model.requests()[-1]["body"]["model"] == "another-model"
+    assert "another-model" in (await browser.open(sent.path)).text
+    refused = await browser.post(f"{sent.run}/retries", shown=sent.path, team="nobody")
+    assert refused.status_code == 400
 
 
 # Following
@@ -319,8 +422,9 @@ async def test_a_failure_is_explained_and_can_be_tried_again(browser: Browser, m
     second = the(sent.page, "#messages").elements[-1]
     await browser.frames(run_of(second))
     replies = with_class(await browser.open(sent.path), "message--assistant")
-    assert "brittle" in replies[1].text
-    assert len(replies) == 2
+    assert "brittle" in replies[0].text
+    assert "2 of 2" in replies[0].text
+    assert len(replies) == 1
 
 
 async def test_a_conversation_is_renamed(browser: Browser) -> None:
@@ -380,7 +484,7 @@ async def test_without_scripts_a_reply_grows_in_the_page(browser: Browser, model
                 assert came.index(">Stop<") < came.index("part")
                 model.open_gate("unscripted")
     page = parse(came)
-    assert the(page, f"#{anchor}").text.strip().endswith("unscripted")
+    assert with_class(the(page, f"#{anchor}"), "message__text")[0].text == "unscripted"
     prose = with_class(page, "prose")[-1]
     kept = [child.html() for child in prose.elements if "draft" not in classes(child)]
     fresh = await browser.open(path)

@@ -27,7 +27,10 @@ each_run = pytest.mark.parametrize("events", RUNS.values(), ids=RUNS.keys())
 
 
 def page_of(events: Sequence[Event]) -> Element:
-    return parse(to_html("messages/_assistant.html", run=view_of(events)) + '<p id="status"></p>')
+    view = view_of(events)
+    reply = to_html("messages/_assistant.html", run=view, branches=())
+    acts = to_html("messages/_acts.html", running=view.running)
+    return parse(f'{reply}{acts}<p id="status"></p>')
 
 
 def told(page: Element) -> str:
