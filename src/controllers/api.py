@@ -5,10 +5,9 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from litestar import Controller, Request, Response, delete, get, patch, post
-from litestar.datastructures import State
+from litestar import Controller, Response, delete, get, patch, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, JSONBody, Parameter
+from litestar.params import HeaderParameter, JSONBody, PathParameter, QueryParameter
 from litestar.response import Stream
 from litestar.status_codes import HTTP_200_OK, HTTP_202_ACCEPTED, HTTP_204_NO_CONTENT
 from msgspec import Meta, Struct, field
@@ -17,7 +16,7 @@ from uuid_utils.compat import uuid7
 
 from ..agents.events import CodeChange, Complete, Error, FinalMessage, Interaction, Usage, encode, type_of
 from ..agents.teams import DEFAULT
-from ..errors import Invalid, RunFailed, StorageUnavailable
+from ..errors import Busy, Invalid, NotFound, RunFailed, StorageUnavailable, TooManyRuns
 from ..persistence import tables
 from ..persistence.repositories import Conversations, Events, Messages, Projects, Runs
 from ..persistence.statements import ADD_CONVERSATION
@@ -26,29 +25,48 @@ from ..rendering import sse
 from ..runs.history import view_of, views_of
 from ..runs.journal import Journal, Recorded, now
 from ..runs.runner import Runner, Started, conversation_row
-from ..runs.view import RunView
+from ..runs.view import RunView, Status
 from .body import line, words
-from .finding import cursor_of, found, found_project, found_run, missing_conversation
+from .finding import found, found_project, found_run, missing_conversation
+from .openapi import ENDED, SOMETHING, STREAM, Body, errors
 
-Title = Annotated[str, Meta(max_length=200)]
+ConversationId = Annotated[UUID, PathParameter(description="A conversation's `id`.")]
+RunId = Annotated[
+    UUID, PathParameter(description="A run's id: the `run_id` of what started it, of a message, of an event.")
+]
+Title = Annotated[str, Meta(max_length=200, description="One line.")]
+TeamName = Annotated[str, Meta(description="The `name` of one of the teams.", examples=[DEFAULT])]
+MAX_SEQ = 2**53 - 1  # what a JSON number holds
 
 
-class NewConversation(Struct):
+class NewConversation(Body):
+    """All of it may be left out. Without a title, the first message gives one."""
+
     title: Title = ""
-    team: str = DEFAULT
-    project_id: UUID = DEFAULT_PROJECT
+    team: TeamName = DEFAULT
+    project_id: Annotated[UUID, Meta(description="The project that it belongs to.")] = DEFAULT_PROJECT
 
 
-class Rename(Struct):
-    title: Title
+class Rename(Body):
+    """A conversation's new title."""
+
+    title: Annotated[str, Meta(max_length=200, description="One line.", extra_json_schema=SOMETHING)]
 
 
-class NewMessage(Struct):
-    content: str
-    team: str | None = None
+class NewMessage(Body):
+    """What a person says."""
+
+    content: Annotated[
+        str, Meta(description="As many characters as `RIVERRUN_MESSAGE_LIMIT` lets in.", extra_json_schema=SOMETHING)
+    ]
+    team: Annotated[
+        str | None, Meta(description="The `name` of one of the teams; that of the conversation where none is given.")
+    ] = None
 
 
 class Conversation(Struct):
+    """A conversation without what was said in it. `active_at` is when a message last came into it."""
+
     id: UUID
     project_id: UUID
     title: str
@@ -62,7 +80,11 @@ class Conversation(Struct):
 
 
 class Message(Struct):
-    """`status` is that of the run that wrote it, null for a person's message."""
+    """What a person or an agent said.
+
+    `run_id`, `status` (`running`, `complete`, `failed` or `cancelled`), `error` and `usage` are those of the run that
+    wrote it, and null where a person did. `interactions` and `code_changes` are what agents did for it.
+    """
 
     id: UUID
     role: Literal["user", "assistant"]
@@ -70,7 +92,7 @@ class Message(Struct):
     agent_name: str | None
     created_at: datetime
     run_id: UUID | None = None
-    status: str | None = None
+    status: Status | None = None
     error: Error | None = None
     usage: Usage | None = None
     interactions: list[Interaction] = field(default_factory=list)
@@ -96,6 +118,8 @@ class Message(Struct):
 
 
 class ConversationWithMessages(Struct):
+    """A conversation with what was said in it, the oldest first."""
+
     id: UUID
     project_id: UUID
     title: str
@@ -106,6 +130,8 @@ class ConversationWithMessages(Struct):
 
 
 class StartedRun(Struct):
+    """A run, and the message that it writes."""
+
     run_id: UUID
     message_id: UUID
 
@@ -116,19 +142,21 @@ class Reply(Struct):
     run_id: UUID
     conversation_id: UUID
     user_message_id: UUID
-    status: str
+    status: Status
     message: FinalMessage
     code_changes: list[CodeChange]
     usage: Usage | None
 
 
 class RunStatus(Struct):
+    """A run as it stands. `seq` is that of its last event, `content` what it has written so far."""
+
     id: UUID
     conversation_id: UUID
     message_id: UUID
     team: str
     model: str
-    status: str
+    status: Status
     seq: int
     fraction: float
     content: str
@@ -142,8 +170,8 @@ class ConversationsApi(Controller):
     path = "/api/conversations"
     tags = ("conversations",)
 
-    @post()
-    async def create(
+    @post(responses=errors(NotFound))
+    async def create_conversation(
         self,
         data: JSONBody[NewConversation],
         runner: NamedDependency[Runner],
@@ -160,28 +188,35 @@ class ConversationsApi(Controller):
         return made
 
     @get()
-    async def index(
+    async def list_conversations(
         self,
         conversations: NamedDependency[Conversations],
-        limit: Annotated[int, Parameter(ge=1, le=200)] = 50,
-        before: FromQuery[datetime | None] = None,
+        limit: Annotated[int, QueryParameter(ge=1, le=200, description="How many at most.")] = 50,
+        before: Annotated[
+            datetime | None,
+            QueryParameter(
+                description="The `active_at` of the last one known, to go on from there; UTC without a zone."
+            ),
+        ] = None,
     ) -> list[Conversation]:
-        """Newest first. `before`: an `active_at` to go on from."""
+        """Lists conversations. Those come first in which something was said last."""
         return [Conversation.of(row) for row in await conversations.newest(limit, before)]
 
     @get("/{conversation_id:uuid}")
-    async def show(
+    async def read_conversation(
         self,
-        conversation_id: FromPath[UUID],
+        conversation_id: ConversationId,
         conversations: NamedDependency[Conversations],
         messages: NamedDependency[Messages],
         runs: NamedDependency[Runs],
         events: NamedDependency[Events],
         journal: NamedDependency[Journal],
-        limit: Annotated[int, Parameter(ge=1, le=500)] = 100,
-        before: FromQuery[UUID | None] = None,
+        limit: Annotated[int, QueryParameter(ge=1, le=500, description="How many messages at most.")] = 100,
+        before: Annotated[
+            UUID | None, QueryParameter(description="The `id` of the first message known, to go back from there.")
+        ] = None,
     ) -> ConversationWithMessages:
-        """The newest messages with what agents did for them, oldest first. `before`: a message's id to go back from."""
+        """Reads a conversation. Its newest messages, with what agents did for them, the oldest first."""
         row = await found(conversations, conversation_id)
         rows = await messages.of_conversation(row.id, limit=limit, before=before)
         views = await views_of(rows, runs, events, journal)
@@ -196,9 +231,10 @@ class ConversationsApi(Controller):
         )
 
     @patch("/{conversation_id:uuid}")
-    async def rename(
-        self, conversation_id: FromPath[UUID], data: JSONBody[Rename], conversations: NamedDependency[Conversations]
+    async def rename_conversation(
+        self, conversation_id: ConversationId, data: JSONBody[Rename], conversations: NamedDependency[Conversations]
     ) -> Conversation:
+        """Renames a conversation."""
         title = line(data.title, 200, "title")
         if not await conversations.rename(conversation_id, title):
             raise missing_conversation()
@@ -206,24 +242,28 @@ class ConversationsApi(Controller):
         return Conversation.of(await found(conversations, conversation_id))
 
     @delete("/{conversation_id:uuid}")
-    async def discard(
+    async def delete_conversation(
         self,
-        conversation_id: FromPath[UUID],
+        conversation_id: ConversationId,
         conversations: NamedDependency[Conversations],
         runner: NamedDependency[Runner],
         runs: NamedDependency[Runs],
     ) -> None:
-        """Deletes it and stops what works in it. It can be restored in the page for a day."""
+        """Deletes a conversation and stops what works in it. It can be restored in the page for a day."""
         if not await conversations.discard(conversation_id):
             raise missing_conversation()
         await conversations.session.commit()
         if run := await runs.running_in(conversation_id):
             runner.cancel(run.id)
 
-    @post("/{conversation_id:uuid}/messages", status_code=HTTP_200_OK)
-    async def send(
+    @post(
+        "/{conversation_id:uuid}/messages",
+        status_code=HTTP_200_OK,
+        responses=errors(Busy, TooManyRuns, RunFailed),
+    )
+    async def send_message(
         self,
-        conversation_id: FromPath[UUID],
+        conversation_id: ConversationId,
         data: JSONBody[NewMessage],
         runner: NamedDependency[Runner],
     ) -> Reply:
@@ -236,25 +276,26 @@ class ConversationsApi(Controller):
         status_code=HTTP_200_OK,
         media_type=sse.MEDIA_TYPE,
         opt={"exclude_from_compression": True},
+        responses={HTTP_200_OK: STREAM, **errors(Busy, TooManyRuns)},
     )
-    async def send_and_stream(
+    async def stream_message(
         self,
-        conversation_id: FromPath[UUID],
+        conversation_id: ConversationId,
         data: JSONBody[NewMessage],
         runner: NamedDependency[Runner],
     ) -> Stream:
-        """Sends a message and streams the run's events as Server-Sent Events."""
+        """Sends a message and streams the run's events. The run goes on even if the caller leaves."""
         started = await start(conversation_id, data, runner)
         return event_stream(runner.journal, started.run_id, 0)
 
-    @post("/{conversation_id:uuid}/runs", status_code=HTTP_202_ACCEPTED)
+    @post("/{conversation_id:uuid}/runs", status_code=HTTP_202_ACCEPTED, responses=errors(Busy, TooManyRuns))
     async def start_run(
         self,
-        conversation_id: FromPath[UUID],
+        conversation_id: ConversationId,
         data: JSONBody[NewMessage],
         runner: NamedDependency[Runner],
     ) -> StartedRun:
-        """Sends a message and answers at once; the run can be followed by its id."""
+        """Sends a message and answers at once. The run can be followed by its id."""
         started = await start(conversation_id, data, runner)
         return StartedRun(started.run_id, started.message_id)
 
@@ -264,9 +305,10 @@ class RunsApi(Controller):
     tags = ("runs",)
 
     @get()
-    async def show(
-        self, run_id: FromPath[UUID], runs: NamedDependency[Runs], journal: NamedDependency[Journal]
+    async def read_run(
+        self, run_id: RunId, runs: NamedDependency[Runs], journal: NamedDependency[Journal]
     ) -> RunStatus:
+        """Reads how a run stands."""
         run = await found_run(runs, run_id)
         view = await view_of(run, journal)
         return RunStatus(
@@ -285,21 +327,33 @@ class RunsApi(Controller):
             ended_at=view.ended_at,
         )
 
-    @get("/events", media_type=sse.MEDIA_TYPE, opt={"exclude_from_compression": True})
-    async def events(
+    @get(
+        "/events",
+        media_type=sse.MEDIA_TYPE,
+        opt={"exclude_from_compression": True},
+        responses={HTTP_200_OK: STREAM, HTTP_204_NO_CONTENT: ENDED},
+    )
+    async def follow_run(
         self,
-        run_id: FromPath[UUID],
-        request: Request[Any, Any, State],
+        run_id: RunId,
         runs: NamedDependency[Runs],
         journal: NamedDependency[Journal],
-        after: Annotated[int, Parameter(ge=0)] = 0,
+        after: Annotated[
+            int, QueryParameter(ge=0, le=MAX_SEQ, description="The cursor: the `seq` of the last event known.")
+        ] = 0,
+        last_event_id: Annotated[
+            int,
+            HeaderParameter(
+                name="Last-Event-ID",
+                ge=0,
+                le=MAX_SEQ,
+                description="The same, as browsers tell it. The further one counts.",
+            ),
+        ] = 0,
     ) -> Response[Any]:
-        """The run's events after a cursor (`?after=` or `Last-Event-ID`, whichever is further) as Server-Sent Events.
-
-        204 when the run has ended and the cursor is at its end, so that an EventSource does not come back.
-        """
+        """Follows a run. Its events after a cursor, as Server-Sent Events."""
         run = await found_run(runs, run_id)
-        cursor = cursor_of(request, after)
+        cursor = max(after, last_event_id)
         head = await journal.head(run_id) if cursor else 0
         if cursor > head:
             raise Invalid(f"The run has only {head} events so far.", field="after")
@@ -308,10 +362,10 @@ class RunsApi(Controller):
         return event_stream(journal, run_id, cursor)
 
     @post("/cancel", status_code=HTTP_202_ACCEPTED)
-    async def cancel(
-        self, run_id: FromPath[UUID], runs: NamedDependency[Runs], runner: NamedDependency[Runner]
+    async def cancel_run(
+        self, run_id: RunId, runs: NamedDependency[Runs], runner: NamedDependency[Runner]
     ) -> StartedRun:
-        """Stops a run; its end follows as events. Stopping a run that has ended changes nothing."""
+        """Stops a run. Its end follows as events; stopping a run that has ended changes nothing."""
         run = await found_run(runs, run_id)
         runner.cancel(run_id)
         return StartedRun(run.id, run.message_id)
