@@ -34,6 +34,8 @@ class Stamped(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
 
 
 class Start(Stamped, frozen=True, tag="start"):
+    """Always the first event of a run. `message_id` is the reply's."""
+
     conversation_id: UUID
     user_message_id: UUID
     message_id: UUID
@@ -64,6 +66,8 @@ class AgentChunk(Stamped, frozen=True, tag="agent_chunk"):
 
 
 class AgentComplete(Stamped, frozen=True, tag="agent_complete"):
+    """A turn's end, with all that it wrote."""
+
     turn: int
     content: str
     duration_ms: int
@@ -94,6 +98,8 @@ class Progress(Stamped, frozen=True, tag="progress"):
 
 
 class CodeChange(Stamped, frozen=True, tag="code_change"):
+    """A change of a project's file, as a unified diff. With a `revision_id` it can be taken back."""
+
     path: str
     change: Literal["created", "modified", "deleted"]
     diff: str
@@ -109,6 +115,8 @@ class Error(Stamped, frozen=True, tag="error"):
 
 
 class FinalMessage(msgspec.Struct, frozen=True):
+    """The reply as it is saved."""
+
     id: UUID
     role: Literal["assistant"]
     content: str

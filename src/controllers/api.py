@@ -7,10 +7,11 @@ from uuid import UUID
 
 from litestar import Controller, Response, delete, get, patch, post
 from litestar.di import NamedDependency
+from litestar.openapi.spec import OpenAPIFormat
 from litestar.params import HeaderParameter, JSONBody, PathParameter, QueryParameter
 from litestar.response import Stream
 from litestar.status_codes import HTTP_200_OK, HTTP_202_ACCEPTED, HTTP_204_NO_CONTENT
-from msgspec import Meta, Struct, field
+from msgspec import Meta, Struct, ValidationError, convert, field
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
@@ -18,7 +19,7 @@ from ..agents.events import CodeChange, Complete, Error, FinalMessage, Interacti
 from ..agents.teams import DEFAULT
 from ..errors import Busy, Invalid, NotFound, RunFailed, StorageUnavailable, TooManyRuns
 from ..persistence import tables
-from ..persistence.repositories import Conversations, Events, Messages, Projects, Runs
+from ..persistence.repositories import LAST_ID, Conversations, Events, Messages, Projects, Runs
 from ..persistence.statements import ADD_CONVERSATION
 from ..persistence.tables import DEFAULT_PROJECT
 from ..rendering import sse
@@ -36,6 +37,7 @@ RunId = Annotated[
 ]
 Title = Annotated[str, Meta(max_length=200, description="One line.")]
 TeamName = Annotated[str, Meta(description="The `name` of one of the teams.", examples=[DEFAULT])]
+END_OF_TIME = "9999-12-31T23:59:59.999Z"
 MAX_SEQ = 2**53 - 1  # what a JSON number holds
 
 
@@ -193,14 +195,15 @@ class ConversationsApi(Controller):
         conversations: NamedDependency[Conversations],
         limit: Annotated[int, QueryParameter(ge=1, le=200, description="How many at most.")] = 50,
         before: Annotated[
-            datetime | None,
+            str,
             QueryParameter(
-                description="The `active_at` of the last one known, to go on from there; UTC without a zone."
+                description="The `active_at` of the last one known, to go on from there; UTC without a zone.",
+                schema_extra={"format": OpenAPIFormat.DATE_TIME},
             ),
-        ] = None,
+        ] = END_OF_TIME,
     ) -> list[Conversation]:
         """Lists conversations. Those come first in which something was said last."""
-        return [Conversation.of(row) for row in await conversations.newest(limit, before)]
+        return [Conversation.of(row) for row in await conversations.newest(limit, moment(before))]
 
     @get("/{conversation_id:uuid}")
     async def read_conversation(
@@ -213,8 +216,8 @@ class ConversationsApi(Controller):
         journal: NamedDependency[Journal],
         limit: Annotated[int, QueryParameter(ge=1, le=500, description="How many messages at most.")] = 100,
         before: Annotated[
-            UUID | None, QueryParameter(description="The `id` of the first message known, to go back from there.")
-        ] = None,
+            UUID, QueryParameter(description="The `id` of the first message known, to go back from there.")
+        ] = LAST_ID,
     ) -> ConversationWithMessages:
         """Reads a conversation. Its newest messages, with what agents did for them, the oldest first."""
         row = await found(conversations, conversation_id)
@@ -369,6 +372,14 @@ class RunsApi(Controller):
         run = await found_run(runs, run_id)
         runner.cancel(run_id)
         return StartedRun(run.id, run.message_id)
+
+
+def moment(before: str) -> datetime:
+    """A time as text. The framework would take a bare number too, as seconds: nobody who writes a year means that."""
+    try:
+        return convert(before, datetime)
+    except ValidationError:
+        raise Invalid("Write the time as in 2026-11-20T09:30:00Z.", field="before") from None
 
 
 async def start(conversation_id: UUID, data: NewMessage, runner: Runner) -> Started:

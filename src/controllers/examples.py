@@ -32,7 +32,7 @@ from .api import (
     StartedRun,
 )
 from .health import Health
-from .openapi import FAILED_RUN
+from .openapi import FAILED_RUN, Event, ServerSentEvent
 from .problems import Problem, WrongValue, title
 from .project_api import Memory, NewMemory, NewProject, Project, ProjectChange, Team
 
@@ -110,6 +110,8 @@ EXAMPLES: list[Struct] = [
     code_change,
     error,
     complete,
+    Event(agent_chunk),
+    ServerSentEvent(Event(agent_chunk), "agent_chunk", "6"),
     final,
     USAGE,
     NewConversation(TITLE, TEAM),

@@ -8,7 +8,7 @@ example of every type on the wire stands in `examples`.
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from inspect import cleandoc
-from typing import Any, get_args
+from typing import Any, TypeGuard, get_args
 from uuid import UUID
 
 from litestar.openapi import OpenAPIConfig, ResponseSpec
@@ -26,7 +26,7 @@ from litestar.openapi.spec import (
     Schema,
     Tag,
 )
-from msgspec import UNSET, Struct
+from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import fields
 
 from .. import __version__
@@ -73,13 +73,26 @@ class Body(Struct, forbid_unknown_fields=True):
 class Event(Struct):
     """One of a run's events; its `type` tells which."""
 
-    any: events.Event  # a union has no name of its own to be in the document by: `complete` puts it in this one's place
+    any: (
+        events.Event
+    )  # a union has no name by which it could be in the document: `complete` puts it in this one's place
+
+
+class ServerSentEvent(Struct):
+    """An event on a stream. `event` is its `type`, `id` its `seq`.
+
+    An `error` without `id` is not one of the run's: the database is away, and the cursor stays where it was.
+    """
+
+    data: Event  # as text, which `complete` tells
+    event: str
+    id: str | UnsetType = UNSET
 
 
 STREAM = ResponseSpec(
-    Event,
+    ServerSentEvent,
     generate_examples=False,
-    description="The run's events, each as the `data` of a Server-Sent Event. The stream ends after `complete`.",
+    description="The run's events, as they happen. The stream ends after `complete`.",
     media_type=sse.MEDIA_TYPE,
 )
 ENDED = ResponseSpec(
@@ -152,6 +165,7 @@ def complete(document: OpenAPI, examples: Iterable[Struct]) -> None:
     for example in examples:
         finish_shape(shapes[type(example).__name__], example)
     name_the_union(shapes[Event.__name__])
+    put_into_text(shapes[ServerSentEvent.__name__])
 
 
 def operations(document: OpenAPI) -> Iterator[tuple[Operation, str]]:
@@ -164,10 +178,6 @@ def operations(document: OpenAPI) -> Iterator[tuple[Operation, str]]:
 def finish_operation(operation: Operation, method: str) -> None:
     text = operation.description or ""
     operation.summary = text.split("\n")[0].split(". ")[0].removesuffix(".")
-    for parameter in operation.parameters or ():
-        match parameter:
-            case Parameter(schema=Schema(one_of=[given, Schema(type=OpenAPIType.NULL)])):
-                parameter.schema = given  # no address can say null: it leaves the parameter out
     responses = operation.responses or {}
     if not is_ours(responses.get("400")):
         responses.pop("400", None)
@@ -216,18 +226,26 @@ def finish_shape(shape: Schema, example: Struct) -> None:
     shape.description = cleandoc(kind.__doc__ or "") or None
     shape.examples = [example]
     properties = shape.properties or {}
-    for value in properties.values():
-        match value:
-            case Schema(one_of=[Schema() as only]):  # a type or nothing
-                value.one_of, value.type, value.items = None, only.type, only.items
+    for value in filter(is_schema, properties.values()):
+        simplify(value)
     if kind.__struct_config__.forbid_unknown_fields:
         shape.additional_properties = False
         return
     # What riverrun sends has all its fields, whether they have a default or not.
     shape.required = [name for name in properties if name not in optional(kind)]
-    for value in properties.values():
-        if isinstance(value, Schema):
-            value.default = None
+    for value in filter(is_schema, properties.values()):
+        value.default = None
+
+
+def is_schema(value: Schema | Reference) -> TypeGuard[Schema]:
+    return isinstance(value, Schema)
+
+
+def simplify(value: Schema) -> None:
+    """What is a type or left out is of that type where it is."""
+    match value.one_of:
+        case [Schema() as only]:
+            value.one_of, value.type, value.format, value.items = None, only.type, only.format, only.items
 
 
 def optional(kind: type[Struct]) -> set[str]:
@@ -235,9 +253,21 @@ def optional(kind: type[Struct]) -> set[str]:
 
 
 def name_the_union(shape: Schema) -> None:
-    any_event = (shape.properties or {})["any"]
-    assert isinstance(any_event, Schema)
+    union = (shape.properties or {})["any"]
+    assert isinstance(union, Schema)
     names = {str(kind.__struct_config__.tag): kind.__name__ for kind in get_args(events.Event)}
-    mapping = {tag: f"#/components/schemas/{name}" for tag, name in names.items()}
-    shape.type = shape.properties = shape.required = None
-    shape.one_of, shape.discriminator = any_event.one_of, Discriminator("type", mapping)
+    shape.discriminator = Discriminator("type", {tag: f"#/components/schemas/{name}" for tag, name in names.items()})
+    shape.type, shape.properties, shape.required, shape.one_of = None, None, None, union.one_of
+    shape.examples = [example.any for example in shape.examples or ()]
+
+
+def put_into_text(shape: Schema) -> None:
+    """SSE carries text, which is JSON; its shape stays told."""
+    assert shape.properties
+    event = shape.properties["data"]
+    text = Schema(type=OpenAPIType.STRING, content_media_type="application/json", content_schema=event)
+    shape.properties = {**shape.properties, "data": text}
+    shape.examples = [
+        {"id": example.id, "event": example.event, "data": events.encode(example.data.any).decode()}
+        for example in shape.examples or ()
+    ]

@@ -28,6 +28,7 @@ SENTENCES = {
     405: "This address does not take that method; the Allow header names those that it takes.",
     413: "More was sent than is taken at once.",
 }
+NO_BODY = "There is no body where one is needed."  # of which Litestar tells no more than the parameter's name
 NO_STORE = {"Cache-Control": "no-store"}
 
 
@@ -73,11 +74,11 @@ def answer_http_exception(request: AnyRequest, error: HTTPException) -> Response
     if isinstance(error, ValidationException) and isinstance(error.extra, list) and error.extra:
         wrong = [{**told, "key": name_on_the_wire(request, told.get("key", ""))} for told in error.extra]
         first = wrong[0]
-        detail = first.get("message", detail)
+        detail = NO_BODY if first["message"] == "'data'" else first["message"]
         extra["errors"] = wrong
         if field := field_of(detail, first.get("key", "")):
             extra["field"] = field
-    return answer(request, status, detail, extra, error.headers)
+    return answer(request, status, detail if detail.endswith(".") else f"{detail}.", extra, error.headers)
 
 
 def name_on_the_wire(request: AnyRequest, key: str) -> str:
