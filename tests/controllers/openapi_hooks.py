@@ -9,8 +9,8 @@ EVENTS = 3  # that every run has
 
 
 @schemathesis.hook
-def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> None:
-    """Which teams there are and how far a run is changes, so no schema tells it: a valid request keeps to what there is."""
+def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -> None:
+    """A valid request keeps to the teams that there are, and to events that a run has: no schema tells those."""
     if case.meta is None or case.meta.generation.mode is not GenerationMode.POSITIVE:
         return
     if isinstance(case.body, dict) and isinstance(case.body.get("team"), str):

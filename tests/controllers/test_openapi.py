@@ -21,6 +21,7 @@ from tests.server import Server
 EXAMPLES = os.environ.get("RIVERRUN_FUZZ", "12")  # of requests to each operation; any number by command
 ROOT = Path(__file__).parents[2]
 PROBLEM = "application/problem+json"
+TEXT = {"content-type": "text/plain"}
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def resolved(document: Json, schema: Json) -> Json:
 
 def has_example(document: Json, schema: Json) -> bool:
     shape = resolved(document, schema)
-    return bool(shape.get("examples")) or "items" in shape and has_example(document, shape["items"])
+    return bool(shape.get("examples")) or ("items" in shape and has_example(document, shape["items"]))
 
 
 def test_every_operation_is_described(document: Json, operations: dict[str, Json]) -> None:
@@ -146,7 +147,9 @@ def test_the_union_of_events_names_all_of_them(document: Json, operations: dict[
         assert set(shape["required"]) == set(shape["properties"]), "an event on the wire has all its fields"
     for name in ("follow_run", "stream_message"):
         schema = operations[name]["responses"]["200"]["content"]["text/event-stream"]["schema"]
-        assert resolved(document, schema)["properties"]["data"]["contentSchema"] == {"$ref": "#/components/schemas/Event"}
+        assert resolved(document, schema)["properties"]["data"]["contentSchema"] == {
+            "$ref": "#/components/schemas/Event"
+        }
 
 
 def test_every_error_has_a_sentence() -> None:
@@ -175,7 +178,7 @@ def test_the_document_is_there_as_yaml_too(own_server: Server) -> None:
         ("TRACE", "/api/teams", {}, 405, "method_not_allowed"),
         ("POST", "/health", {}, 405, "method_not_allowed"),
         ("POST", "/api/conversations", {"data": {"title": "a form"}}, 415, "unsupported_media_type"),
-        ("POST", "/api/conversations", {"content": b"{}", "headers": {"content-type": "text/plain"}}, 415, "unsupported_media_type"),
+        ("POST", "/api/conversations", {"content": b"{}", "headers": TEXT}, 415, "unsupported_media_type"),
         ("POST", "/api/conversations", {}, 400, "invalid"),
         ("POST", "/api/conversations", {"content": b"{"}, 400, "invalid"),
         ("POST", "/api/conversations", {"json": {"titel": "misspelt"}}, 400, "invalid"),
@@ -232,9 +235,9 @@ def known_things(server: Server) -> str:
             return made
 
         conversations = [made("/api/conversations")["id"] for _ in range(3)]
-        replies = [made(f"/api/conversations/{id}/messages", content="hello") for id in conversations]
+        replies = [made(f"/api/conversations/{it}/messages", content="hello") for it in conversations]
         projects = [made("/api/projects", name=name)["id"] for name in ("one", "two", "three")]
-        memories = [made(f"/api/projects/{id}/memories", content="something")["id"] for id in projects]
+        memories = [made(f"/api/projects/{it}/memories", content="something")["id"] for it in projects]
     ids = {
         "path.conversation_id": conversations,
         "path.run_id": [reply["run_id"] for reply in replies],
