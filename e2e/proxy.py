@@ -7,6 +7,7 @@ from threading import Thread
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+STREAMS = (b"/stream?", b"/events ", b"/events?")  # the pages' and the programs'
 
 
 class Proxy:
@@ -78,7 +79,8 @@ class Proxy:
                 while data := await reader.read(65536):
                     line = data.split(b"\r\n", 1)[0]
                     if line.endswith(b"HTTP/1.1"):
-                        (self._streams.add if b"/stream?" in line else self._streams.discard)(writer)
+                        streamed = any(path in line for path in STREAMS)
+                        (self._streams.add if streamed else self._streams.discard)(writer)
                     upstream_writer.write(data)
                 back.cancel()
             finally:

@@ -192,9 +192,9 @@ def way_down(page: Page) -> Locator:
     return page.get_by_role("button", name="Jump to latest")
 
 
-def eventually(page: Page, is_so: Callable[[], bool]) -> None:
+def eventually(page: Page, is_so: Callable[[], bool], seconds: float = 5) -> None:
     """For what no locator can see. Polls, since a strict policy forbids waiting inside the page."""
-    for _ in range(200):
+    for _ in range(int(seconds * 40)):
         if is_so():
             return
         page.wait_for_timeout(25)

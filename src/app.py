@@ -11,22 +11,20 @@ from litestar import Litestar
 from litestar.config.compression import CompressionConfig
 from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
-from litestar.openapi.config import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.plugins.jinja import JinjaTemplateEngine
-from litestar.plugins.problem_details import ProblemDetailsPlugin
 from litestar.static_files import create_static_files_router
 from litestar.template.config import TemplateConfig
 from litestar.types import Message, Scope
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from . import __version__
 from .agents.mcp import Toolboxes
 from .agents.model import connect
 from .agents.teams import registry
-from .controllers import api, pages, project_api
+from .controllers import api, openapi, pages, project_api
+from .controllers.body import check_media_type
+from .controllers.examples import EXAMPLES
 from .controllers.exchanges import Exchanges
-from .controllers.health import health
+from .controllers.health import check_health
 from .controllers.origin import check_origin
 from .controllers.problems import HANDLERS
 from .knowledge.library import Library
@@ -113,14 +111,14 @@ def create_app(settings: Settings | None = None) -> Litestar:
         with only_process(settings.database):
             yield
 
-    return Litestar(
+    app = Litestar(
         route_handlers=[
             *pages.controllers,
             api.ConversationsApi,
             api.RunsApi,
             project_api.ProjectsApi,
             project_api.TeamsApi,
-            health,
+            check_health,
             create_static_files_router(
                 path="/static",
                 directories=[STATIC],
@@ -146,9 +144,10 @@ def create_app(settings: Settings | None = None) -> Litestar:
             "library": Provide(provide_library, sync_to_thread=False),
             "settings": Provide(provide_settings, sync_to_thread=False),
         },
-        plugins=[SQLAlchemyPlugin(config=database), ProblemDetailsPlugin()],
+        plugins=[SQLAlchemyPlugin(config=database)],
         lifespan=[own_database, work],
         state=State({"settings": settings}),
+        guards=[check_media_type],
         before_request=check_origin(frozenset(settings.allowed_origins)),
         before_send=[add_security_headers],
         exception_handlers=HANDLERS,
@@ -156,12 +155,12 @@ def create_app(settings: Settings | None = None) -> Litestar:
         compression_config=CompressionConfig(
             backend="gzip", gzip_compress_level=6, minimum_size=500, exclude_opt_key="exclude_from_compression"
         ),
-        openapi_config=OpenAPIConfig(
-            title="riverrun", version=__version__, path="/schema", render_plugins=[JsonRenderPlugin()]
-        ),
+        openapi_config=openapi.config(),
         request_max_body_size=max(10 * settings.message_limit, 1_000_000),
         logging_config=None,
     )
+    openapi.complete(app.openapi_schema, EXAMPLES)
+    return app
 
 
 def provide_runner(state: State) -> Runner:

@@ -1,4 +1,7 @@
-"""The errors that a person or a caller can meet: each says what to do, and knows its HTTP status and its word."""
+"""The errors that a person or a caller can meet: each says what to do, and knows its HTTP status and its word.
+
+The first sentence of a docstring is what OpenAPI tells of the error.
+"""
 
 from typing import Any
 
@@ -17,40 +20,63 @@ class RiverrunError(Exception):
 
 
 class NotFound(RiverrunError):
+    """There is no such thing, or it was deleted."""
+
     status = 404
     code = "not_found"
 
 
 class Invalid(RiverrunError):
-    """A value that cannot be used; `field` names it."""
+    """A value cannot be used; `field` names it."""
 
     status = 400
     code = "invalid"
 
 
 class TooLarge(Invalid):
+    """More was sent than is taken at once."""
+
     status = 413
     code = "too_large"
 
 
+class UnsupportedMedia(Invalid):
+    """What was sent is not of the kind that is taken here."""
+
+    status = 415
+    code = "unsupported_media_type"
+
+
 class Busy(RiverrunError):
-    """The conversation already has a run that works on it."""
+    """A reply is still being written in this conversation."""
 
     status = 409
     code = "busy"
 
 
+class Ended(Busy):
+    """It is too late for that: the run, or the message's turn, is over."""
+
+    code = "ended"
+
+
 class TooManyRuns(RiverrunError):
+    """As many runs are at work as the settings allow."""
+
     status = 503
     code = "too_many_runs"
 
 
 class Forbidden(RiverrunError):
+    """A page of another site sent this."""
+
     status = 403
     code = "forbidden"
 
 
 class StorageUnavailable(RiverrunError):
+    """The database cannot be reached."""
+
     status = 503
     code = "database_unavailable"
 
@@ -59,7 +85,14 @@ class StorageUnavailable(RiverrunError):
 
 
 class RunFailed(RiverrunError):
-    """A run that a caller waited for ended without a reply."""
+    """The run that was waited for ended without a reply."""
 
     status = 502
     code = "run_failed"
+
+
+class Internal(RiverrunError):
+    """Something went wrong in riverrun itself."""
+
+    def __init__(self) -> None:
+        super().__init__("Something went wrong in riverrun itself; its log tells more.")

@@ -15,6 +15,7 @@ from riverrun.agents.events import Event
 from riverrun.agents.teams import registry
 from riverrun.app import create_app
 from riverrun.cli import riverrun
+from riverrun.controllers.problems import CODES
 from riverrun.errors import RiverrunError
 from riverrun.settings import Settings
 
@@ -102,6 +103,7 @@ def test_every_error_is_described() -> None:
     errors |= {
         (str(error.status), error.code) for kind in RiverrunError.__subclasses__() for error in kind.__subclasses__()
     }
+    errors |= {(str(status), code) for status, code in CODES.items()}
     assert described == errors
 
 

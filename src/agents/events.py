@@ -34,6 +34,8 @@ class Stamped(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
 
 
 class Start(Stamped, frozen=True, tag="start"):
+    """Always the first event of a run. `message_id` is the reply's."""
+
     conversation_id: UUID
     user_message_id: UUID
     message_id: UUID
@@ -64,7 +66,7 @@ class AgentChunk(Stamped, frozen=True, tag="agent_chunk"):
 
 
 class AgentComplete(Stamped, frozen=True, tag="agent_complete"):
-    """`decision` is what the agent decided, as data, where its turn was for that."""
+    """A turn's end, with all that it wrote. `decision` is what it decided, as data, where the turn was for that."""
 
     turn: int
     content: str
@@ -101,6 +103,8 @@ class Progress(Stamped, frozen=True, tag="progress"):
 
 
 class CodeChange(Stamped, frozen=True, tag="code_change"):
+    """A change of a project's file, as a unified diff. With a `revision_id` it can be taken back."""
+
     path: str
     change: Literal["created", "modified", "deleted"]
     diff: str
@@ -116,6 +120,8 @@ class Error(Stamped, frozen=True, tag="error"):
 
 
 class FinalMessage(msgspec.Struct, frozen=True):
+    """The reply as it is saved."""
+
     id: UUID
     role: Literal["assistant"]
     content: str

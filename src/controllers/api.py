@@ -5,21 +5,21 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from litestar import Controller, Request, Response, delete, get, patch, post
-from litestar.datastructures import State
+from litestar import Controller, Response, delete, get, patch, post, put
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, JSONBody, Parameter
+from litestar.openapi.spec import OpenAPIFormat
+from litestar.params import HeaderParameter, JSONBody, PathParameter, QueryParameter
 from litestar.response import Stream
 from litestar.status_codes import HTTP_200_OK, HTTP_202_ACCEPTED, HTTP_204_NO_CONTENT
-from msgspec import Meta, Struct, field
+from msgspec import Meta, Struct, ValidationError, convert, field
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
-from ..agents.events import CodeChange, Complete, Error, FinalMessage, Interaction, Usage, encode, type_of
+from ..agents.events import NIL, CodeChange, Complete, Error, FinalMessage, Interaction, Usage, encode, type_of
 from ..agents.teams import DEFAULT
-from ..errors import Invalid, RunFailed, StorageUnavailable
+from ..errors import Busy, Ended, Invalid, NotFound, RunFailed, StorageUnavailable, TooManyRuns
 from ..persistence import tables
-from ..persistence.repositories import Conversations, Projects, Runs
+from ..persistence.repositories import Conversations, Messages, Projects, Runs
 from ..persistence.statements import ADD_CONVERSATION
 from ..persistence.tables import DEFAULT_PROJECT
 from ..rendering import sse
@@ -27,29 +27,101 @@ from ..runs.history import view_of
 from ..runs.journal import Journal, Recorded, now
 from ..runs.rows import conversation_row
 from ..runs.runner import Runner, Started
-from .body import line, words
+from ..runs.view import Status
+from .body import line, short_entry, words
 from .exchanges import Exchange, Exchanges
-from .finding import cursor_of, found, found_project, found_run, missing_conversation
+from .finding import (
+    found,
+    found_message,
+    found_project,
+    found_run,
+    missing_conversation,
+    missing_message,
+    settled,
+)
+from .openapi import ENDED, SOMETHING, STREAM, Body, errors
 
-Title = Annotated[str, Meta(max_length=200)]
+ConversationId = Annotated[UUID, PathParameter(description="A conversation's `id`.")]
+RunId = Annotated[
+    UUID, PathParameter(description="A run's id: the `run_id` of what started it, of a message, of an event.")
+]
+Title = Annotated[str, Meta(max_length=200, description="One line.")]
+ModelName = Annotated[
+    str, Meta(max_length=200, description="A model, as its server calls it; empty: the usual one.", examples=[""])
+]
+TeamName = Annotated[str, Meta(description="The `name` of one of the teams.", examples=[DEFAULT])]
+END_OF_TIME = "9999-12-31T23:59:59.999Z"
+LAST_ID = UUID(int=2**128 - 1)
+MAX_SEQ = 2**53 - 1  # what a JSON number holds
 
 
-class NewConversation(Struct):
+class NewConversation(Body):
+    """All of it may be left out. Without a title, the first message gives one."""
+
     title: Title = ""
-    team: str = DEFAULT
-    project_id: UUID = DEFAULT_PROJECT
+    team: TeamName = DEFAULT
+    project_id: Annotated[UUID, Meta(description="The project that it belongs to.")] = DEFAULT_PROJECT
 
 
-class Rename(Struct):
-    title: Title
+class Rename(Body):
+    """A conversation's new title."""
+
+    title: Annotated[str, Meta(max_length=200, description="One line.", extra_json_schema=SOMETHING)]
 
 
-class NewMessage(Struct):
-    content: str
-    team: str | None = None
+class NewMessage(Body):
+    """What a person says."""
+
+    content: Annotated[
+        str, Meta(description="As many characters as `RIVERRUN_MESSAGE_LIMIT` lets in.", extra_json_schema=SOMETHING)
+    ]
+    team: Annotated[
+        str | None, Meta(description="The `name` of one of the teams; that of the conversation where none is given.")
+    ] = None
+    model: ModelName = ""
+    parent_id: Annotated[
+        UUID | None, Meta(description="The message that it follows; the last of the branch shown where none is given.")
+    ] = None
+    instead_of: Annotated[
+        UUID | None, Meta(description="A person's message in whose place it stands, as a branch beside that one.")
+    ] = None
+
+
+class Addition(Body):
+    """What a person says while a run is at work."""
+
+    content: Annotated[
+        str, Meta(description="As many characters as `RIVERRUN_MESSAGE_LIMIT` lets in.", extra_json_schema=SOMETHING)
+    ]
+    when: Annotated[
+        Literal["now", "next"],
+        Meta(description="`now`: its agents take it in at their next step. `next`: it is the turn after this one."),
+    ] = "now"
+
+
+class Retry(Body):
+    """Who shall write the further reply. Without anything, who wrote the one that there is."""
+
+    team: Annotated[str, Meta(description="The `name` of one of the teams.", examples=[DEFAULT])] = ""
+    model: ModelName = ""
+
+
+class Branch(Body):
+    """Which way of a conversation is shown."""
+
+    message_id: Annotated[UUID, Meta(description="A message of the branch.")]
+
+
+class Added(Struct):
+    """A message that has not had its turn: `pending` until an agent takes it in, `waiting` for the turn after."""
+
+    message_id: UUID
+    status: Literal["pending", "waiting"]
 
 
 class Conversation(Struct):
+    """A conversation without what was said in it. `active_at` is when a message last came into it."""
+
     id: UUID
     project_id: UUID
     title: str
@@ -63,9 +135,11 @@ class Conversation(Struct):
 
 
 class Message(Struct):
-    """`status` is that of the run that wrote it, null for a person's message.
+    """What a person or an agent said.
 
-    `parent_id` is the message that it follows, `branches` are those that follow the same, this one among them.
+    `parent_id` is the message that it follows; `branches` are those that follow the same, this one among them. `run_id`,
+    `status` (`running`, `complete`, `failed` or `cancelled`), `error` and `usage` are those of the run that wrote it,
+    and null where a person did. `interactions` and `code_changes` are what agents did for it.
     """
 
     id: UUID
@@ -76,7 +150,7 @@ class Message(Struct):
     agent_name: str | None
     created_at: datetime
     run_id: UUID | None = None
-    status: str | None = None
+    status: Status | None = None
     error: Error | None = None
     usage: Usage | None = None
     interactions: list[Interaction] = field(default_factory=list)
@@ -106,6 +180,8 @@ class Message(Struct):
 
 
 class ConversationWithMessages(Struct):
+    """A conversation with what was said in it, the oldest first."""
+
     id: UUID
     project_id: UUID
     title: str
@@ -116,6 +192,8 @@ class ConversationWithMessages(Struct):
 
 
 class StartedRun(Struct):
+    """A run, and the message that it writes."""
+
     run_id: UUID
     message_id: UUID
 
@@ -126,19 +204,21 @@ class Reply(Struct):
     run_id: UUID
     conversation_id: UUID
     user_message_id: UUID
-    status: str
+    status: Status
     message: FinalMessage
     code_changes: list[CodeChange]
     usage: Usage | None
 
 
 class RunStatus(Struct):
+    """A run as it stands. `seq` is that of its last event, `content` what it has written so far."""
+
     id: UUID
     conversation_id: UUID
     message_id: UUID
     team: str
     model: str
-    status: str
+    status: Status
     seq: int
     fraction: float
     content: str
@@ -152,8 +232,8 @@ class ConversationsApi(Controller):
     path = "/api/conversations"
     tags = ("conversations",)
 
-    @post()
-    async def create(
+    @post(responses=errors(NotFound))
+    async def create_conversation(
         self,
         data: JSONBody[NewConversation],
         runner: NamedDependency[Runner],
@@ -170,25 +250,33 @@ class ConversationsApi(Controller):
         return made
 
     @get()
-    async def index(
+    async def list_conversations(
         self,
         conversations: NamedDependency[Conversations],
-        limit: Annotated[int, Parameter(ge=1, le=200)] = 50,
-        before: FromQuery[datetime | None] = None,
+        limit: Annotated[int, QueryParameter(ge=1, le=200, description="How many at most.")] = 50,
+        before: Annotated[
+            str,
+            QueryParameter(
+                description="The `active_at` of the last one known, to go on from there; UTC without a zone.",
+                schema_extra={"format": OpenAPIFormat.DATE_TIME},
+            ),
+        ] = END_OF_TIME,
     ) -> list[Conversation]:
-        """Newest first. `before`: an `active_at` to go on from."""
-        return [Conversation.of(row) for row in await conversations.newest(limit, before)]
+        """Lists conversations. Those come first in which something was said last."""
+        return [Conversation.of(row) for row in await conversations.newest(limit, moment(before))]
 
     @get("/{conversation_id:uuid}")
-    async def show(
+    async def read_conversation(
         self,
-        conversation_id: FromPath[UUID],
+        conversation_id: ConversationId,
         conversations: NamedDependency[Conversations],
         exchanges: NamedDependency[Exchanges],
-        limit: Annotated[int, Parameter(ge=1, le=500)] = 100,
-        before: FromQuery[UUID | None] = None,
+        limit: Annotated[int, QueryParameter(ge=1, le=500, description="How many messages at most.")] = 100,
+        before: Annotated[
+            UUID, QueryParameter(description="The `id` of the first message known, to go back from there.")
+        ] = LAST_ID,
     ) -> ConversationWithMessages:
-        """The newest messages with what agents did for them, oldest first. `before`: a message's id to go back from."""
+        """Reads a conversation. Its newest messages, with what agents did for them, the oldest first."""
         row = await found(conversations, conversation_id)
         part = await exchanges.shown(row, limit=limit, before=before)
         return ConversationWithMessages(
@@ -202,9 +290,10 @@ class ConversationsApi(Controller):
         )
 
     @patch("/{conversation_id:uuid}")
-    async def rename(
-        self, conversation_id: FromPath[UUID], data: JSONBody[Rename], conversations: NamedDependency[Conversations]
+    async def rename_conversation(
+        self, conversation_id: ConversationId, data: JSONBody[Rename], conversations: NamedDependency[Conversations]
     ) -> Conversation:
+        """Renames a conversation."""
         title = line(data.title, 200, "title")
         if not await conversations.rename(conversation_id, title):
             raise missing_conversation()
@@ -212,29 +301,34 @@ class ConversationsApi(Controller):
         return Conversation.of(await found(conversations, conversation_id))
 
     @delete("/{conversation_id:uuid}")
-    async def discard(
+    async def delete_conversation(
         self,
-        conversation_id: FromPath[UUID],
+        conversation_id: ConversationId,
         conversations: NamedDependency[Conversations],
         runner: NamedDependency[Runner],
         runs: NamedDependency[Runs],
     ) -> None:
-        """Deletes it and stops what works in it. It can be restored in the page for a day."""
+        """Deletes a conversation and stops what works in it. It can be restored in the page for a day."""
         if not await conversations.discard(conversation_id):
             raise missing_conversation()
         await conversations.session.commit()
         if run := await runs.running_in(conversation_id):
             await runner.cancel(run.id)
 
-    @post("/{conversation_id:uuid}/messages", status_code=HTTP_200_OK)
-    async def send(
+    @post(
+        "/{conversation_id:uuid}/messages",
+        status_code=HTTP_200_OK,
+        responses=errors(Busy, TooManyRuns, RunFailed),
+    )
+    async def send_message(
         self,
-        conversation_id: FromPath[UUID],
+        conversation_id: ConversationId,
         data: JSONBody[NewMessage],
+        messages: NamedDependency[Messages],
         runner: NamedDependency[Runner],
     ) -> Reply:
         """Sends a message and waits for the whole reply. The run goes on even if the caller leaves."""
-        started = await start(conversation_id, data, runner)
+        started = await start(conversation_id, data, runner, messages)
         return await reply(started, runner.journal)
 
     @post(
@@ -242,27 +336,47 @@ class ConversationsApi(Controller):
         status_code=HTTP_200_OK,
         media_type=sse.MEDIA_TYPE,
         opt={"exclude_from_compression": True},
+        responses={HTTP_200_OK: STREAM, **errors(Busy, TooManyRuns)},
     )
-    async def send_and_stream(
+    async def stream_message(
         self,
-        conversation_id: FromPath[UUID],
+        conversation_id: ConversationId,
         data: JSONBody[NewMessage],
+        messages: NamedDependency[Messages],
         runner: NamedDependency[Runner],
     ) -> Stream:
-        """Sends a message and streams the run's events as Server-Sent Events."""
-        started = await start(conversation_id, data, runner)
+        """Sends a message and streams the run's events. The run goes on even if the caller leaves."""
+        started = await start(conversation_id, data, runner, messages)
         return event_stream(runner.journal, started.run_id, 0)
 
-    @post("/{conversation_id:uuid}/runs", status_code=HTTP_202_ACCEPTED)
+    @post("/{conversation_id:uuid}/runs", status_code=HTTP_202_ACCEPTED, responses=errors(Busy, TooManyRuns))
     async def start_run(
         self,
-        conversation_id: FromPath[UUID],
+        conversation_id: ConversationId,
         data: JSONBody[NewMessage],
+        messages: NamedDependency[Messages],
         runner: NamedDependency[Runner],
     ) -> StartedRun:
-        """Sends a message and answers at once; the run can be followed by its id."""
-        started = await start(conversation_id, data, runner)
+        """Sends a message and answers at once. The run can be followed by its id."""
+        started = await start(conversation_id, data, runner, messages)
         return StartedRun(started.run_id, started.message_id)
+
+    @put("/{conversation_id:uuid}/branch", responses=errors(Busy))
+    async def show_branch(
+        self,
+        conversation_id: ConversationId,
+        data: JSONBody[Branch],
+        conversations: NamedDependency[Conversations],
+        exchanges: NamedDependency[Exchanges],
+        runs: NamedDependency[Runs],
+    ) -> Conversation:
+        """Shows another branch of a conversation. It is shown and gone on with until another one is chosen."""
+        message = await found_message(exchanges.messages, data.message_id)
+        if message.conversation_id != conversation_id:
+            raise missing_message()
+        await settled(runs, conversation_id)
+        await exchanges.switch(conversations, message)
+        return Conversation.of(await found(conversations, conversation_id))
 
 
 class RunsApi(Controller):
@@ -270,9 +384,10 @@ class RunsApi(Controller):
     tags = ("runs",)
 
     @get()
-    async def show(
-        self, run_id: FromPath[UUID], runs: NamedDependency[Runs], journal: NamedDependency[Journal]
+    async def read_run(
+        self, run_id: RunId, runs: NamedDependency[Runs], journal: NamedDependency[Journal]
     ) -> RunStatus:
+        """Reads how a run stands."""
         run = await found_run(runs, run_id)
         view = await view_of(run, journal)
         return RunStatus(
@@ -291,21 +406,33 @@ class RunsApi(Controller):
             ended_at=view.ended_at,
         )
 
-    @get("/events", media_type=sse.MEDIA_TYPE, opt={"exclude_from_compression": True})
-    async def events(
+    @get(
+        "/events",
+        media_type=sse.MEDIA_TYPE,
+        opt={"exclude_from_compression": True},
+        responses={HTTP_200_OK: STREAM, HTTP_204_NO_CONTENT: ENDED},
+    )
+    async def follow_run(
         self,
-        run_id: FromPath[UUID],
-        request: Request[Any, Any, State],
+        run_id: RunId,
         runs: NamedDependency[Runs],
         journal: NamedDependency[Journal],
-        after: Annotated[int, Parameter(ge=0)] = 0,
+        after: Annotated[
+            int, QueryParameter(ge=0, le=MAX_SEQ, description="The cursor: the `seq` of the last event known.")
+        ] = 0,
+        last_event_id: Annotated[
+            int,
+            HeaderParameter(
+                name="Last-Event-ID",
+                ge=0,
+                le=MAX_SEQ,
+                description="The same, as browsers tell it. The further one counts.",
+            ),
+        ] = 0,
     ) -> Response[Any]:
-        """The run's events after a cursor (`?after=` or `Last-Event-ID`, whichever is further) as Server-Sent Events.
-
-        204 when the run has ended and the cursor is at its end, so that an EventSource does not come back.
-        """
+        """Follows a run. Its events after a cursor, as Server-Sent Events."""
         run = await found_run(runs, run_id)
-        cursor = cursor_of(request, after)
+        cursor = max(after, last_event_id)
         head = await journal.head(run_id) if cursor else 0
         if cursor > head:
             raise Invalid(f"The run has only {head} events so far.", field="after")
@@ -313,18 +440,67 @@ class RunsApi(Controller):
             return Response(None, status_code=HTTP_204_NO_CONTENT, headers={"Cache-Control": "no-store"})
         return event_stream(journal, run_id, cursor)
 
-    @post("/cancel", status_code=HTTP_202_ACCEPTED)
-    async def cancel(
-        self, run_id: FromPath[UUID], runs: NamedDependency[Runs], runner: NamedDependency[Runner]
+    @post("/messages", status_code=HTTP_202_ACCEPTED, responses=errors(Ended))
+    async def add_message(
+        self, run_id: RunId, data: JSONBody[Addition], runs: NamedDependency[Runs], runner: NamedDependency[Runner]
+    ) -> Added:
+        """Adds to a run at work. Its agents take the message in at their next step, or it is the turn after it."""
+        run = await found_run(runs, run_id)
+        if run.status != "running":
+            raise Ended("This run has ended; send the message to its conversation.")
+        wait = data.when == "next"
+        message_id = await runner.add(run, words(data.content, runner.message_limit), wait=wait)
+        return Added(message_id, "waiting" if wait else "pending")
+
+    @delete("/messages/{message_id:uuid}", responses=errors(Ended))
+    async def withdraw_message(
+        self,
+        run_id: RunId,
+        message_id: Annotated[UUID, PathParameter(description="What adding it was answered with.")],
+        runs: NamedDependency[Runs],
+        runner: NamedDependency[Runner],
+    ) -> None:
+        """Takes back what was added. That can be done until an agent has taken it in, or its turn has come."""
+        run = await found_run(runs, run_id)
+        if not await runner.withdraw(run.conversation_id, message_id):
+            raise Ended("This message has had its turn already.")
+
+    @post("/retries", status_code=HTTP_202_ACCEPTED, responses=errors(Busy, TooManyRuns))
+    async def retry_run(
+        self, run_id: RunId, data: JSONBody[Retry], runs: NamedDependency[Runs], runner: NamedDependency[Runner]
     ) -> StartedRun:
-        """Stops a run; its end follows as events. Stopping a run that has ended changes nothing."""
+        """Writes a further reply. It stands beside the one that this run wrote, as a branch of its own."""
+        started = await runner.retry(await found_run(runs, run_id), data.team, short_entry(data.model, 200, "model"))
+        return StartedRun(started.run_id, started.message_id)
+
+    @post("/cancel", status_code=HTTP_202_ACCEPTED)
+    async def cancel_run(
+        self, run_id: RunId, runs: NamedDependency[Runs], runner: NamedDependency[Runner]
+    ) -> StartedRun:
+        """Stops a run. Its end follows as events; stopping a run that has ended changes nothing."""
         run = await found_run(runs, run_id)
         await runner.cancel(run_id)
         return StartedRun(run.id, run.message_id)
 
 
-async def start(conversation_id: UUID, data: NewMessage, runner: Runner) -> Started:
-    return await runner.start(words(data.content, runner.message_limit), data.team, conversation_id)
+def moment(before: str) -> datetime:
+    """A time as text. The framework would take a bare number too, as seconds: nobody who writes a year means that."""
+    try:
+        return convert(before, datetime)
+    except ValidationError:
+        raise Invalid("Write the time as in 2026-11-20T09:30:00Z.", field="before") from None
+
+
+async def start(conversation_id: UUID, data: NewMessage, runner: Runner, messages: Messages) -> Started:
+    content, model = words(data.content, runner.message_limit), short_entry(data.model, 200, "model")
+    parent_id: UUID | None = data.parent_id or NIL
+    if data.instead_of is not None:
+        message = await found_message(messages, data.instead_of, "user")
+        await messages.session.close()
+        if message.conversation_id != conversation_id:
+            raise missing_message()
+        parent_id = message.parent_id
+    return await runner.start(content, data.team, conversation_id, parent_id=parent_id, model=model)
 
 
 async def reply(started: Started, journal: Journal) -> Reply:

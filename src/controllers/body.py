@@ -1,11 +1,30 @@
 """What comes in: the words of a person or a program, checked before anything is made of them."""
 
 import re
+from typing import Any
 
-from ..errors import Invalid, TooLarge
+from litestar.connection import ASGIConnection
+from litestar.enums import RequestEncodingType
+from litestar.handlers import BaseRouteHandler
+
+from ..errors import Invalid, TooLarge, UnsupportedMedia
 
 # Control characters but for tab and line feed, and halves of characters.
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+JSON = re.compile(r"application/([\w.-]+\+)?json *(;.*)?", re.IGNORECASE)
+
+
+async def check_media_type(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """A guard: where JSON is taken, nothing else is. Who does not say what it is may have meant JSON."""
+    said = connection.headers.get("content-type")
+    if said and takes_json(handler) and not JSON.fullmatch(said):
+        raise UnsupportedMedia("Send JSON, with Content-Type: application/json.")
+
+
+def takes_json(handler: BaseRouteHandler) -> bool:
+    body = handler.parsed_fn_signature.parameters.get("data")
+    return body is not None and getattr(body.kwarg_definition, "media_type", "") == RequestEncodingType.JSON
 
 
 def words(content: str, limit: int, field: str = "content") -> str:

@@ -47,9 +47,9 @@ class Exchanges:
     async def shown(self, conversation: Conversation, *, before: UUID | None = None, limit: int = SHOWN) -> Part:
         """The end of the branch that is shown, or what comes before one of its messages."""
         tree = Tree(await self.messages.links(conversation.id))
-        path = tree.path(conversation.leaf_id if before is None else tree.leaf(before))
-        if before in path:
-            path = path[: path.index(before)]
+        path = tree.path(conversation.leaf_id)
+        if before is not None and before in tree:
+            path = tree.path(before)[:-1]
         return Part(await self._exchanges(tree, path[-limit:]), path[-limit] if len(path) > limit else None)
 
     async def since(self, conversation: Conversation, after: UUID) -> Part | None:

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from litestar import Request
 
-from ..errors import Invalid, NotFound
+from ..errors import Busy, Invalid, NotFound
 from ..persistence.repositories import Conversations, Messages, Projects, Runs
 from ..persistence.tables import Conversation, Message, Project, Run
 
@@ -29,8 +29,18 @@ async def found_message(messages: Messages, id: UUID, role: str = "") -> Message
     """`role`: the only one that is looked for."""
     message = await messages.find(id)
     if message is None or (role and message.role != role):
-        raise NotFound("There is no such message.")
+        raise missing_message()
     return message
+
+
+async def settled(runs: Runs, conversation_id: UUID) -> None:
+    """Raises Busy while a reply is being written in a conversation."""
+    if await runs.running_in(conversation_id):
+        raise Busy("A reply is still being written here. Wait for it, or stop it first.")
+
+
+def missing_message() -> NotFound:
+    return NotFound("There is no such message in this conversation.")
 
 
 def missing_conversation() -> NotFound:

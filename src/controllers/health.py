@@ -10,13 +10,15 @@ from ..runs.runner import Runner
 
 
 class Health(Struct):
+    """`model` is the one that is asked, `runs` how many are at work."""
+
     status: str
     model: str
     runs: int
 
 
 @get("/health", tags=("operation",), opt={"exclude_from_compression": True})
-async def health(db_session: NamedDependency[AsyncSession], runner: NamedDependency[Runner]) -> Health:
-    """200 when the database answers, 503 otherwise. `runs`: how many are at work."""
+async def check_health(db_session: NamedDependency[AsyncSession], runner: NamedDependency[Runner]) -> Health:
+    """Tells whether riverrun works. 200 when the database answers, 503 otherwise."""
     await db_session.execute(text("SELECT 1"))
     return Health("ok", runner.model.name, runner.working_count)

@@ -23,7 +23,7 @@ from .answers import PageRequest, html, is_scripted, partials, see
 from .body import words
 from .conversations import Shelf, acts_html, document_title, heading, messages_html, page
 from .exchanges import Exchanges, Part
-from .finding import found, found_message, found_project
+from .finding import found, found_message, found_project, settled
 
 
 class Said(Struct):
@@ -124,8 +124,7 @@ class MessagePages(Controller):
     ) -> Response[Any]:
         """Shows the branch of this message, now and in later visits."""
         message = await found_message(exchanges.messages, message_id)
-        if await runs.running_in(message.conversation_id):
-            raise Busy("A reply is still being written here. Wait for it, or stop it first.")
+        await settled(runs, message.conversation_id)
         await exchanges.switch(conversations, message)
         if not is_scripted(request):
             return see(f"/c/{message.conversation_id}#message-{message.id}")

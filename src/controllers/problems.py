@@ -4,21 +4,61 @@ import logging
 import re
 from http import HTTPStatus
 from typing import Any
+from uuid import UUID
 
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
+from litestar.plugins.problem_details import ProblemDetailsException
 from litestar.response import Template
-from litestar.status_codes import HTTP_500_INTERNAL_SERVER_ERROR
+from msgspec import UNSET, Struct, UnsetType
 from sqlalchemy.exc import SQLAlchemyError
 
-from ..errors import Invalid, RiverrunError, StorageUnavailable
+from ..agents.events import FinalMessage
+from ..errors import Internal, Invalid, RiverrunError, StorageUnavailable
 from ..persistence.writer import is_passing
 
 log = logging.getLogger(__name__)
 
 AnyRequest = Request[Any, Any, Any]
-CODES = {404: "not_found", 405: "not_found", 413: "too_large", 500: "internal"}  # of the framework's own errors
+MEDIA_TYPE = "application/problem+json"
+# Of the framework's own errors; the sentence in place of a status's bare name.
+CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+SENTENCES = {
+    404: "There is nothing at this address.",
+    405: "This address does not take that method; the Allow header names those that it takes.",
+    413: "More was sent than is taken at once.",
+}
+NO_BODY = "There is no body where one is needed."  # of which Litestar tells no more than the parameter's name
 NO_STORE = {"Cache-Control": "no-store"}
+
+
+class WrongValue(Struct):
+    """Where a request is not as it should be, and why."""
+
+    message: str
+    key: str | UnsetType = UNSET
+    source: str | UnsetType = UNSET
+
+
+class Problem(Struct, kw_only=True):
+    """Every error, as RFC 9457 has it. `detail` is a sentence for a person, `code` a word for a program."""
+
+    type: str = "about:blank"
+    status: int
+    title: str
+    detail: str
+    code: str
+    field: str | UnsetType = UNSET
+    errors: list[WrongValue] | UnsetType = UNSET
+
+
+class FailedRun(Problem, kw_only=True):
+    """The run that a caller waited for failed. `error` is its error's code, `message` what it had written."""
+
+    run_id: UUID
+    error: str
+    retryable: bool
+    message: FinalMessage
 
 
 def answer_riverrun_error(request: AnyRequest, error: RiverrunError) -> Response[Any]:
@@ -27,13 +67,23 @@ def answer_riverrun_error(request: AnyRequest, error: RiverrunError) -> Response
 
 
 def answer_http_exception(request: AnyRequest, error: HTTPException) -> Response[Any]:
-    extra: dict[str, Any] = {"code": CODES.get(error.status_code, "invalid")}
-    detail = error.detail
+    status, detail = error.status_code, error.detail
+    extra: dict[str, Any] = {"code": CODES.get(status, "invalid")}
+    if detail == title(status):
+        detail = SENTENCES.get(status, detail)
     if isinstance(error, ValidationException) and isinstance(error.extra, list) and error.extra:
-        first = error.extra[0]
-        detail = first.get("message", detail)
-        extra = {"code": "invalid", "field": field_of(detail, first.get("key", "")), "errors": error.extra}
-    return answer(request, error.status_code, detail, extra, error.headers)
+        wrong = [{**told, "key": name_on_the_wire(request, told.get("key", ""))} for told in error.extra]
+        first = wrong[0]
+        detail = NO_BODY if first["message"] == "'data'" else first["message"]
+        extra["errors"] = wrong
+        if field := field_of(detail, first.get("key", "")):
+            extra["field"] = field
+    return answer(request, status, detail if detail.endswith(".") else f"{detail}.", extra, error.headers)
+
+
+def name_on_the_wire(request: AnyRequest, key: str) -> str:
+    parameter = request.route_handler.parsed_fn_signature.parameters.get(key)
+    return getattr(parameter and parameter.kwarg_definition, "name", None) or key
 
 
 def field_of(message: str, key: str) -> str:
@@ -57,17 +107,18 @@ def answer_bad_encoding(request: AnyRequest, _error: UnicodeDecodeError) -> Resp
 
 def answer_unexpected(request: AnyRequest, error: Exception) -> Response[Any]:
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    message = "Something went wrong in riverrun itself; its log tells more."
-    return answer(request, HTTP_500_INTERNAL_SERVER_ERROR, message, {"code": "internal"})
+    return answer_riverrun_error(request, Internal())
 
 
 def answer(
     request: AnyRequest, status: int, message: str, extra: dict[str, Any], headers: dict[str, str] | None = None
 ) -> Response[Any]:
     headers = {**(headers or {}), **NO_STORE}
-    if request.url.path.startswith(("/api/", "/schema", "/health", "/metrics")):
-        problem = {"type": "about:blank", "status": status, "title": title(status), "detail": message, **extra}
-        return Response(problem, status_code=status, media_type="application/problem+json", headers=headers)
+    if request.url.path.startswith(("/api", "/schema", "/health", "/metrics")):
+        problem = ProblemDetailsException(
+            status_code=status, type_="about:blank", title=title(status), detail=message, extra=extra, headers=headers
+        )
+        return problem.to_response(request)
     name = "errors/_notice.html" if "hx-request" in request.headers else "errors/show.html"
     context = {"status": status, "message": message, **extra}
     return Template(name, context=context, status_code=status, media_type="text/html", headers=headers)
