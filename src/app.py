@@ -139,7 +139,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             "tool_servers": Provide(provide_tool_servers, sync_to_thread=False),
             "own_agents": Provide(provide_own_agents, sync_to_thread=False),
             "own_teams": Provide(provide_own_teams, sync_to_thread=False),
-            "exchanges": Provide(Exchanges, sync_to_thread=False),
+            "exchanges": Provide(provide_exchanges, sync_to_thread=False),
             "files": Provide(provide_files, sync_to_thread=False),
             "library": Provide(provide_library, sync_to_thread=False),
             "settings": Provide(provide_settings, sync_to_thread=False),
@@ -197,6 +197,16 @@ def provide_runs(db_session: NamedDependency[AsyncSession]) -> Runs:
 
 def provide_events(db_session: NamedDependency[AsyncSession]) -> Events:
     return Events(session=db_session)
+
+
+def provide_exchanges(
+    messages: NamedDependency[Messages],
+    runs: NamedDependency[Runs],
+    events: NamedDependency[Events],
+    journal: NamedDependency[Journal],
+    files: NamedDependency[Files],
+) -> Exchanges:
+    return Exchanges(messages, runs, events, journal, files)
 
 
 def provide_projects(db_session: NamedDependency[AsyncSession]) -> Projects:

@@ -32,11 +32,9 @@ from .body import line, short_entry, words
 from .exchanges import Exchange, Exchanges
 from .finding import (
     found,
-    found_message,
     found_project,
     found_run,
     missing_conversation,
-    missing_message,
     settled,
 )
 from .openapi import ENDED, SOMETHING, STREAM, Body, errors
@@ -137,7 +135,7 @@ class Conversation(Struct):
 class Message(Struct):
     """What a person or an agent said.
 
-    `parent_id` is the message that it follows; `branches` are those that follow the same, this one among them. `run_id`,
+    `parent_id` is the message that it follows; `branches` are those that follow the same, with this one. `run_id`,
     `status` (`running`, `complete`, `failed` or `cancelled`), `error` and `usage` are those of the run that wrote it,
     and null where a person did. `interactions` and `code_changes` are what agents did for it.
     """
@@ -371,9 +369,8 @@ class ConversationsApi(Controller):
         runs: NamedDependency[Runs],
     ) -> Conversation:
         """Shows another branch of a conversation. It is shown and gone on with until another one is chosen."""
-        message = await found_message(exchanges.messages, data.message_id)
-        if message.conversation_id != conversation_id:
-            raise missing_message()
+        await found(conversations, conversation_id)
+        message = await message_of(conversation_id, exchanges.messages, data.message_id, "message_id")
         await settled(runs, conversation_id)
         await exchanges.switch(conversations, message)
         return Conversation.of(await found(conversations, conversation_id))
@@ -495,12 +492,20 @@ async def start(conversation_id: UUID, data: NewMessage, runner: Runner, message
     content, model = words(data.content, runner.message_limit), short_entry(data.model, 200, "model")
     parent_id: UUID | None = data.parent_id or NIL
     if data.instead_of is not None:
-        message = await found_message(messages, data.instead_of, "user")
+        message = await message_of(conversation_id, messages, data.instead_of, "instead_of")
         await messages.session.close()
-        if message.conversation_id != conversation_id:
-            raise missing_message()
+        if message.role != "user":
+            raise Invalid("Only a person's message can be replaced; for a reply there are retries.", field="instead_of")
         parent_id = message.parent_id
     return await runner.start(content, data.team, conversation_id, parent_id=parent_id, model=model)
+
+
+async def message_of(conversation_id: UUID, messages: Messages, id: UUID, field: str) -> tables.Message:
+    """A message that a body names in this field."""
+    message = await messages.find(id)
+    if message is None or message.conversation_id != conversation_id:
+        raise Invalid("There is no such message in this conversation.", field=field)
+    return message
 
 
 async def reply(started: Started, journal: Journal) -> Reply:

@@ -29,7 +29,7 @@ async def found_message(messages: Messages, id: UUID, role: str = "") -> Message
     """`role`: the only one that is looked for."""
     message = await messages.find(id)
     if message is None or (role and message.role != role):
-        raise missing_message()
+        raise NotFound("There is no such message.")
     return message
 
 
@@ -37,10 +37,6 @@ async def settled(runs: Runs, conversation_id: UUID) -> None:
     """Raises Busy while a reply is being written in a conversation."""
     if await runs.running_in(conversation_id):
         raise Busy("A reply is still being written here. Wait for it, or stop it first.")
-
-
-def missing_message() -> NotFound:
-    return NotFound("There is no such message in this conversation.")
 
 
 def missing_conversation() -> NotFound:

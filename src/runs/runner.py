@@ -32,7 +32,7 @@ from ..agents.model import Message, Model, ModelError
 from ..agents.past import heard_in, pasts_of
 from ..agents.team import Task, Team
 from ..agents.teams import DEFAULT
-from ..errors import Busy, NotFound, RiverrunError, StorageUnavailable, TooManyRuns
+from ..errors import Busy, Invalid, NotFound, RiverrunError, StorageUnavailable, TooManyRuns
 from ..persistence import tables
 from ..persistence.repositories import Conversations, Messages
 from ..persistence.statements import (
@@ -247,7 +247,7 @@ class Runner:
         return started
 
     async def _read(self, conversation_id: UUID, last: UUID | None) -> Known:
-        """A branch so far, without replies that stayed empty. Raises NotFound."""
+        """A branch so far, without replies that stayed empty. Raises NotFound, or Invalid for a message elsewhere."""
         if last is None:
             last = FIRST
         async with self._sessions() as session:
@@ -256,7 +256,7 @@ class Runner:
         if not rows:
             raise NotFound("There is no such conversation; it may have been deleted.")
         if wanted not in (None, FIRST) and rows[-1].id is None:
-            raise NotFound("There is no such message in this conversation.")
+            raise Invalid("There is no such message in this conversation.", field="parent_id")
         history = [Message(role=row.role, content=row.content) for row in rows if row.content]
         return Known(rows[0].title, rows[0].team, rows[0].project_id, rows[-1].id, *split(history))
 

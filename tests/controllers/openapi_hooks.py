@@ -1,20 +1,40 @@
 """What schemathesis cannot know of the surface: loaded by it as its hooks."""
 
+import os
 from typing import Any
+from uuid import uuid4
 
+import httpx
 import schemathesis
 from schemathesis import Case, GenerationMode, HookContext
 
 EVENTS = 3  # that every run has
+REFERENCES = ("parent_id", "instead_of", "message_id")  # in bodies
 
 
 @schemathesis.hook
 def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -> None:
-    """A valid request keeps to the teams that there are, and to events that a run has: no schema tells those."""
+    """A valid request keeps to teams, events and messages that there are: no schema tells those."""
     if case.meta is None or case.meta.generation.mode is not GenerationMode.POSITIVE:
         return
     if isinstance(case.body, dict) and isinstance(case.body.get("team"), str):
         case.body["team"] = "assistant"
+    if isinstance(case.body, dict):
+        for name in REFERENCES:
+            if case.body.get(name) is not None:
+                name_message(case.body, name, case)
     for parameters, name in ((case.query, "after"), (case.headers, "Last-Event-ID")):
         if name in parameters:
             parameters[name] = str(min(int(parameters[name]), EVENTS))
+
+
+def name_message(body: dict[str, Any], name: str, case: Case[Any]) -> None:
+    """A person's message of the conversation, if it has one."""
+    path = f"/api/conversations/{case.path_parameters['conversation_id']}"
+    messages = httpx.get(f"{os.environ['SERVER_URL']}{path}").json().get("messages")
+    if messages:
+        body[name] = messages[0]["id"]
+    elif name == "message_id":
+        case.path_parameters["conversation_id"] = str(uuid4())
+    else:
+        del body[name]

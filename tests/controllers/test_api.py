@@ -54,6 +54,73 @@ async def test_a_message_is_answered_whole(program: Program, model: ModelServer)
     assert answered["id"] == reply["message"]["id"]
 
 
+async def test_what_is_added_to_a_run_is_taken_in_or_waits(program: Program, model: ModelServer) -> None:
+    model.script([{"text": "Working"}, {"gate": "added"}], match="a long task", times=1)
+    conversation = await program.new_conversation()
+    run = await program.start(conversation, "a long task")
+    path = f"/api/runs/{run['run_id']}/messages"
+    await asyncio.to_thread(model.wait_gate, "added")
+    now = await program.client.post(path, json={"content": "be brief"})
+    assert (now.status_code, now.json()["status"]) == (202, "pending")
+    then = await program.client.post(path, json={"content": "and then?", "when": "next"})
+    assert (then.status_code, then.json()["status"]) == (202, "waiting")
+    wrong = await program.client.post(path, json={"content": "a mistake", "when": "next"})
+    withdrawn = f"{path}/{wrong.json()['message_id']}"
+    assert (await program.client.delete(withdrawn)).status_code == 204
+    assert (await program.client.delete(withdrawn)).json()["code"] == "ended"
+    model.open_gate("added")
+    events = await program.events(run["run_id"])
+    taken = [event for event in events if event.get("message_id") and event["type"] == "interaction"]
+    assert [(event["agent"], event["content"], event["to_agent"]) for event in taken] == [
+        (None, "be brief", "Assistant")
+    ]
+    assert taken[0]["message_id"] == now.json()["message_id"]
+    messages = await program.messages(conversation)
+    while len(messages) < 5:  # the next turn begins by itself
+        messages = await program.messages(conversation)
+    await program.events(messages[-1]["run_id"])
+    assert [message["content"] for message in messages if message["role"] == "user"] == [
+        "a long task",
+        "be brief",
+        "and then?",
+    ]
+    assert [message["role"] for message in messages] == ["user", "user", "assistant", "user", "assistant"]
+    late = await program.client.post(path, json={"content": "too late"})
+    assert (late.status_code, late.json()["code"]) == (409, "ended")
+
+
+async def test_a_conversation_branches(program: Program) -> None:
+    conversation = await program.new_conversation()
+    path = f"/api/conversations/{conversation}"
+    first = (await program.client.post(f"{path}/messages", json={"content": "first"})).json()
+    edited = {"content": "edited", "instead_of": first["user_message_id"]}
+    second = (await program.client.post(f"{path}/messages", json=edited)).json()
+    shown = await program.messages(conversation)
+    assert shown[0]["content"] == "edited"
+    assert shown[0]["branches"] == [first["user_message_id"], second["user_message_id"]]
+    after = {"content": "after the first", "parent_id": first["message"]["id"]}
+    await program.client.post(f"{path}/messages", json=after)
+    assert [message["content"] for message in await program.messages(conversation)][::2] == ["first", "after the first"]
+
+    again = await program.client.post(f"/api/runs/{second['run_id']}/retries", json={"model": "another-model"})
+    assert again.status_code == 202
+    assert (await program.events(again.json()["run_id"]))[0]["model"] == "another-model"
+    shown = await program.messages(conversation)
+    assert shown[0]["content"] == "edited"
+    assert shown[1]["branches"] == [second["message"]["id"], again.json()["message_id"]]
+
+    back = await program.client.put(f"{path}/branch", json={"message_id": first["user_message_id"]})
+    assert back.status_code == 200
+    assert [message["content"] for message in await program.messages(conversation)][::2] == ["first", "after the first"]
+    for field in ("instead_of", "parent_id"):
+        elsewhere = {"content": "lost", field: str(uuid4())}
+        refused = await program.client.post(f"{path}/messages", json=elsewhere)
+        assert (refused.status_code, refused.json()["field"]) == (400, field)
+    other = await program.new_conversation()
+    theirs = {"message_id": first["user_message_id"]}
+    assert (await program.client.put(f"/api/conversations/{other}/branch", json=theirs)).status_code == 400
+
+
 async def test_a_stream_tells_the_run_in_the_vocabulary(program: Program, model: ModelServer) -> None:
     model.script(
         [{"reasoning": "Let me see."}, {"text": "One two three", "pieces": 3, "pause": 0.02}],
@@ -408,12 +475,16 @@ async def test_the_openapi_document_names_every_route(server: Server) -> None:
     assert {path for path in paths if path.startswith("/api")} == {
         "/api/conversations",
         "/api/conversations/{conversation_id}",
+        "/api/conversations/{conversation_id}/branch",
         "/api/conversations/{conversation_id}/messages",
         "/api/conversations/{conversation_id}/messages/stream",
         "/api/conversations/{conversation_id}/runs",
         "/api/runs/{run_id}",
         "/api/runs/{run_id}/events",
         "/api/runs/{run_id}/cancel",
+        "/api/runs/{run_id}/messages",
+        "/api/runs/{run_id}/messages/{message_id}",
+        "/api/runs/{run_id}/retries",
         "/api/projects",
         "/api/projects/{project_id}",
         "/api/projects/{project_id}/memories",

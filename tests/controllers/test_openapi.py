@@ -218,9 +218,10 @@ def test_schemathesis_finds_no_failure_and_no_undocumented_answer(own_server: Se
     command += ["--exclude-checks", "allow_header_conformance"]
     command += ["--max-examples", EXAMPLES, "--generation-deterministic"]
     hooks = {"SCHEMATHESIS_HOOKS": "tests.controllers.openapi_hooks", "PYTHONPATH": str(ROOT)}
+    hooks["SERVER_URL"] = own_server.url
     done = subprocess.run(command, cwd=tmp_path, env={**os.environ, **hooks}, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Tested: 19" in done.stdout
+    assert "Tested: 23" in done.stdout
     assert "ERROR" not in own_server.log.read_text()
 
 
