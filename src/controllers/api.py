@@ -27,7 +27,7 @@ from ..runs.history import view_of, views_of
 from ..runs.journal import Journal, Recorded, now
 from ..runs.runner import Runner, Started, conversation_row
 from ..runs.view import RunView, Status
-from .body import line, words
+from .body import line, short_entry, words
 from .finding import found, found_project, found_run, missing_conversation
 from .openapi import ENDED, SOMETHING, STREAM, Body, errors
 
@@ -183,7 +183,7 @@ class ConversationsApi(Controller):
         await runner.teams.find(data.team)
         await found_project(Projects(session=db_session), data.project_id)
         at = now()
-        title = line(data.title, 200, "title") if data.title.strip() else ""
+        title = short_entry(data.title, 200, "title")
         made = Conversation(uuid7(), data.project_id, title, data.team, at, at)
         row = conversation_row(made.id, title, data.team, at, data.project_id)
         await runner.journal.save({ADD_CONVERSATION: [row]})
