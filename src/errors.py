@@ -40,6 +40,13 @@ class TooLarge(Invalid):
     code = "too_large"
 
 
+class Full(Invalid):
+    """There are as many of these as there may be; delete some first."""
+
+    status = 409
+    code = "full"
+
+
 class UnsupportedMedia(Invalid):
     """What was sent is not of the kind that is taken here."""
 

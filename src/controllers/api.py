@@ -241,7 +241,7 @@ class ConversationsApi(Controller):
         await runner.teams.find(data.team)
         await found_project(Projects(session=db_session), data.project_id)
         at = now()
-        title = line(data.title, 200, "title") if data.title.strip() else ""
+        title = short_entry(data.title, 200, "title")
         made = Conversation(uuid7(), data.project_id, title, data.team, at, at)
         row = conversation_row(made.id, title, data.team, at, data.project_id)
         await runner.journal.save({ADD_CONVERSATION: [row]})

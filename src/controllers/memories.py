@@ -9,7 +9,7 @@ from litestar.enums import RequestEncodingType
 from litestar.params import Body, FromPath
 from msgspec import Struct
 
-from ..errors import Invalid, NotFound
+from ..errors import Full, Invalid, NotFound
 from ..persistence.repositories import Memories, Projects
 from ..persistence.tables import MEMORY_LIMIT, Memory, Project
 from ..rendering.fragments import partial
@@ -126,7 +126,7 @@ async def keep(memories: Memories, project_id: UUID, content: str) -> Memory:
     """Raises Invalid."""
     memory = Memory(project_id=project_id, content=memory_content(content))
     if await memories.count(Memory.project_id == project_id) >= COUNT_LIMIT:
-        raise Invalid(f"A project keeps {COUNT_LIMIT} memories. Delete some that are no longer true.", field="content")
+        raise Full(f"A project keeps {COUNT_LIMIT} memories. Delete some that are no longer true.", field="content")
     memories.session.add(memory)
     await memories.session.commit()
     return memory

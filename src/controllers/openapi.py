@@ -43,7 +43,7 @@ from ..errors import (
     UnsupportedMedia,
 )
 from ..rendering import sse
-from .problems import MEDIA_TYPE, FailedRun, Problem, title
+from .problems import MEDIA_TYPE, PROGRAMS, FailedRun, Problem, title
 
 UNSAFE = ("post", "put", "patch", "delete")
 METHODS = ("get", *UNSAFE)
@@ -73,9 +73,7 @@ class Body(Struct, forbid_unknown_fields=True):
 class Event(Struct):
     """One of a run's events; its `type` tells which."""
 
-    any: (
-        events.Event
-    )  # a union has no name by which it could be in the document: `complete` puts it in this one's place
+    any: events.Event  # which has no name of its own to be in the document by: `complete` puts it in this one's place
 
 
 class ServerSentEvent(Struct):
@@ -158,7 +156,7 @@ def config() -> OpenAPIConfig:
 
 
 def complete(document: OpenAPI, examples: Iterable[Struct]) -> None:
-    """Adds what Litestar does not tell of types and of what is common to operations."""
+    """Adds what Litestar does not tell: of types, and of what operations have in common."""
     for operation, method in operations(document):
         finish_operation(operation, method)
     shapes = document.components.schemas
@@ -169,8 +167,9 @@ def complete(document: OpenAPI, examples: Iterable[Struct]) -> None:
 
 
 def operations(document: OpenAPI) -> Iterator[tuple[Operation, str]]:
-    for item in (document.paths or {}).values():
-        for method in METHODS:
+    """Those whose errors are problem documents, with their methods."""
+    for path, item in (document.paths or {}).items():
+        for method in METHODS if path.startswith(PROGRAMS) else ():
             if operation := getattr(item, method):
                 yield operation, method
 

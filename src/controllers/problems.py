@@ -21,8 +21,9 @@ log = logging.getLogger(__name__)
 
 AnyRequest = Request[Any, Any, Any]
 MEDIA_TYPE = "application/problem+json"
-# Of the framework's own errors; the sentence in place of a status's bare name.
-CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+PROGRAMS = ("/api", "/schema", "/health", "/metrics")  # where programs ask, who get problem documents
+# Of the framework's own errors, which know no word for a program, and only the name of a status for a person.
+CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 500: "internal"}
 SENTENCES = {
     404: "There is nothing at this address.",
     405: "This address does not take that method; the Allow header names those that it takes.",
@@ -67,10 +68,9 @@ def answer_riverrun_error(request: AnyRequest, error: RiverrunError) -> Response
 
 
 def answer_http_exception(request: AnyRequest, error: HTTPException) -> Response[Any]:
-    status, detail = error.status_code, error.detail
+    status = error.status_code
+    detail = SENTENCES.get(status, error.detail)
     extra: dict[str, Any] = {"code": CODES.get(status, "invalid")}
-    if detail == title(status):
-        detail = SENTENCES.get(status, detail)
     if isinstance(error, ValidationException) and isinstance(error.extra, list) and error.extra:
         wrong = [{**told, "key": name_on_the_wire(request, told.get("key", ""))} for told in error.extra]
         first = wrong[0]
@@ -114,7 +114,7 @@ def answer(
     request: AnyRequest, status: int, message: str, extra: dict[str, Any], headers: dict[str, str] | None = None
 ) -> Response[Any]:
     headers = {**(headers or {}), **NO_STORE}
-    if request.url.path.startswith(("/api", "/schema", "/health", "/metrics")):
+    if request.url.path.startswith(PROGRAMS):
         problem = ProblemDetailsException(
             status_code=status, type_="about:blank", title=title(status), detail=message, extra=extra, headers=headers
         )

@@ -11,13 +11,14 @@ from litestar.params import JSONBody, PathParameter
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ..agents.teams import DEFAULT
+from ..errors import Full
 from ..persistence import tables
 from ..persistence.repositories import Memories, Projects
 from ..persistence.tables import MEMORY_LIMIT
 from ..runs.runner import Runner
 from .finding import found_project
 from .memories import SHOWN, found_memory, keep
-from .openapi import SOMETHING, Body
+from .openapi import SOMETHING, Body, errors
 from .projects import INSTRUCTIONS_LIMIT, NAME_LIMIT, create_project, described
 
 ProjectId = Annotated[UUID, PathParameter(description="A project's `id`.")]
@@ -130,7 +131,7 @@ class ProjectsApi(Controller):
         await found_project(projects, project_id)
         return [Memory.of(row) for row in await memories.of_project(project_id, SHOWN)]
 
-    @post("/{project_id:uuid}/memories")
+    @post("/{project_id:uuid}/memories", responses=errors(Full))
     async def add_memory(
         self,
         project_id: ProjectId,

@@ -287,7 +287,7 @@ async def test_a_project_is_full_with_500_memories(browser: Browser, program: Pr
         added = await program.client.post(f"/api/projects/{project[3:]}/memories", json={"content": f"memory {n}"})
         assert added.status_code == 201
     answer = await browser.submit(f"{project}/memories", content="one too many")
-    assert answer.status_code == 400
+    assert answer.status_code == 409
     assert "500 memories" in problems(parse(answer.text))[0]
 
 

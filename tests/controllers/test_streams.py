@@ -61,14 +61,14 @@ async def test_a_stream_says_that_it_is_one_and_is_kept_by_nobody(program: Progr
 async def test_silence_is_filled_with_comments_that_no_client_takes_for_an_event(
     program: Program, model: ModelServer
 ) -> None:
-    model.script([{"text": "a"}, {"gate": "silence"}, {"text": "b"}], match="so silent", times=1)
-    run = (await program.start(await program.new_conversation(), "so silent"))["run_id"]
+    model.script([{"text": "a"}, {"gate": "hush"}, {"text": "b"}], match="hush for a while", times=1)
+    run = (await program.start(await program.new_conversation(), "hush for a while"))["run_id"]
     lines = []
     async with asyncio.timeout(PATIENCE), program.client.stream("GET", path_of(run)) as answer:
         async for line in answer.aiter_lines():
             lines.append(line)
             if line == ":" and lines.count(":") == 3:
-                model.open_gate("silence")
+                model.open_gate("hush")
     again = httpx.Response(200, headers=answer.headers, text="\n".join([*lines, ""]))
     events = [json.loads(message.data) for message in EventSource(again).iter_sse()]
     assert lines.count(":") >= 3
