@@ -55,7 +55,7 @@ class Talk:
 
     async def first_text(self, run: str) -> list[Json]:
         """The run's events up to its first text."""
-        told = []
+        told: list[Json] = []
         while not told or told[-1]["type"] != "agent_chunk":
             event = await self.hear()
             assert event["run_id"] == run
@@ -69,7 +69,7 @@ class Talk:
 
     async def to_the_end(self) -> list[Json]:
         """Everything that comes until the connection is closed, with pings, which are not answered."""
-        told = []
+        told: list[Json] = []
         with suppress(websockets.ConnectionClosed):
             while True:
                 told.append(json.loads(await self.socket.recv()))

@@ -73,7 +73,7 @@ async def test_a_message_is_sent_and_its_run_told_exactly_as_over_sse(
     )
     started = await client.ask("send", id="my name for it", content="as sse")
     assert (started["type"], started["id"]) == ("started", "my name for it")
-    told = []
+    told: list[str] = []
     while not told or not told[-1].startswith('{"type":"complete"'):
         told.append(await client.hear_text())
     stream = (await program.client.get(f"/api/runs/{started['run_id']}/events")).text
@@ -162,7 +162,7 @@ async def test_following_and_unfollowing_in_one_breath(client: Talk, model: Mode
     for _ in range(20):
         await client.say("follow", id="f", run_id=run)
         await client.say("unfollow", id="u", run_id=run)
-        answers = []
+        answers: list[Json] = []
         while not answers or answers[-1]["type"] != "unfollowed":
             answers.append(await client.hear())
         assert answers[0]["type"] == "following"
