@@ -27,6 +27,7 @@ from .controllers.exchanges import Exchanges
 from .controllers.health import check_health
 from .controllers.origin import check_origin
 from .controllers.problems import HANDLERS
+from .controllers.sockets import api_socket
 from .knowledge.library import Library
 from .persistence.database import configure, create_writer, is_sqlite, migrate, only_process
 from .persistence.repositories import (
@@ -94,7 +95,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             await library.of(project_id).clear()
             await files.discard(project_id)
 
-        app.state.update(runner=runner, journal=journal, files=files, library=library)
+        app.state.update(runner=runner, journal=journal, sessions=sessions, files=files, library=library)
         try:
             async with (
                 journal.writing(),
@@ -116,6 +117,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             *pages.controllers,
             api.ConversationsApi,
             api.RunsApi,
+            api_socket,
             project_api.ProjectsApi,
             project_api.TeamsApi,
             check_health,
@@ -156,7 +158,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             backend="gzip", gzip_compress_level=6, minimum_size=500, exclude_opt_key="exclude_from_compression"
         ),
         openapi_config=openapi.config(),
-        request_max_body_size=max(10 * settings.message_limit, 1_000_000),
+        request_max_body_size=settings.body_limit,
         logging_config=None,
     )
     openapi.complete(app.openapi_schema, EXAMPLES)

@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "knowledge": {"persistence", "agents.context", "errors"},
     "workspace": {"persistence", "agents.context", "errors"},
     "errors": set(),
+    "serving": {"controllers.socket_messages"},
     "vendor": set(),
     "settings": {"agents.model"},
 }

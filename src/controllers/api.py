@@ -34,6 +34,7 @@ from .finding import (
     found,
     found_project,
     found_run,
+    head_after,
     missing_conversation,
     settled,
 )
@@ -430,9 +431,7 @@ class RunsApi(Controller):
         """Follows a run. Its events after a cursor, as Server-Sent Events."""
         run = await found_run(runs, run_id)
         cursor = max(after, last_event_id)
-        head = await journal.head(run_id) if cursor else 0
-        if cursor > head:
-            raise Invalid(f"The run has only {head} events so far.", field="after")
+        head = await head_after(journal, run_id, cursor)
         if cursor and cursor == head and run.status != "running":
             return Response(None, status_code=HTTP_204_NO_CONTENT, headers={"Cache-Control": "no-store"})
         return event_stream(journal, run_id, cursor)
