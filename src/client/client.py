@@ -54,7 +54,7 @@ class Client:
         token: str | None = None,
         *,
         attempts: int = 5,
-        backoff: float = 0.5,
+        backoff: float = 1.0,
         heartbeat: float = 15.0,
         timeout: float = 30.0,
         on_retry: Callable[[Retry], object] | None = None,
@@ -248,11 +248,12 @@ def checked(answer: httpx2.Response) -> httpx2.Response:
 
 
 def lost_by(failure: httpx2.TransportError) -> Lost:
-    told = f" ({failure})" if str(failure) else ""
     match failure:
         case httpx2.ConnectError():
-            return Lost(f"Nothing answers there{told}.")
+            # Such as a name that does not resolve, or a certificate that is not trusted.
+            detail = str(failure).removeprefix("All connection attempts failed")
+            return Lost(f"Nothing answers there ({detail})." if detail else "Nothing answers there.")
         case httpx2.TimeoutException():
             return Lost("It does not answer in time.")
         case _:
-            return Lost(f"The connection was lost{told}.")
+            return Lost("The connection was lost.")

@@ -57,7 +57,12 @@ class Reply:
         """What the answering agent has written so far."""
         if self._final is not None:
             return self._final
-        return next((turn.text for turn in reversed(self.turns.values()) if turn.lane == "answer"), "")
+        return self.answer.text if self.answer else ""
+
+    @property
+    def answer(self) -> Turn | None:
+        """The turn whose text is the reply; a later one may take its place."""
+        return next((turn for turn in reversed(self.turns.values()) if turn.lane == "answer"), None)
 
     @property
     def active(self) -> list[Turn]:

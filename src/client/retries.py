@@ -7,7 +7,7 @@ from random import uniform
 
 from .errors import Lost, Unreachable
 
-LONGEST = 10.0  # seconds of a pause, unless the server asks for more
+LONGEST = 30.0  # seconds of a pause, unless the server asks for more
 LONGEST_ASKED = 60.0
 
 
