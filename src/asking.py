@@ -94,8 +94,7 @@ async def answer(client: Client, shown: Output, content: str, team: str | None, 
         click.echo(clean(reply.error.message), err=True)
     if reply.status == "cancelled" and not interrupt.came:
         click.echo("The run was stopped by somebody else.", err=True)
-    if sys.stderr.isatty():
-        click.secho(clean(footnote(client, run, reply)), dim=True, err=True)
+    shown.remark("\n".join([*changes(reply), page(client, run)]))
     stopped = CANCELLED if interrupt.came else FAILED
     return {"complete": 0, "cancelled": stopped}.get(reply.status, FAILED)
 
@@ -133,9 +132,8 @@ def told(retry: Retry) -> str:
     return f"{retry.reason} Attempt {retry.attempt} of {retry.attempts} ..."
 
 
-def footnote(client: Client, run: Run, reply: Reply) -> str:
-    changes = dict.fromkeys(f"{change.path} was {change.change}" for change in reply.code_changes)
-    return "\n".join(["", *changes, page(client, run)])
+def changes(reply: Reply) -> list[str]:
+    return list(dict.fromkeys(f"{change.path} was {change.change}" for change in reply.code_changes))
 
 
 def page(client: Client, run: Run) -> str:

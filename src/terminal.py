@@ -30,7 +30,7 @@ def clean(text: str) -> str:
 
 
 class Output(Protocol):
-    """Used as a context. `say` is for whoever sits there, beside the answer."""
+    """Used as a context."""
 
     def __enter__(self) -> Self: ...
 
@@ -42,7 +42,11 @@ class Output(Protocol):
     def note(self, message: str) -> None:
         """Stands for the moment, until the next event."""
 
-    def say(self, sentence: str) -> None: ...
+    def say(self, sentence: str) -> None:
+        """Something that whoever asked must know, beside the answer."""
+
+    def remark(self, text: str) -> None:
+        """Something that is worth knowing for whoever sits there."""
 
 
 def output(as_json: bool) -> Output:
@@ -65,8 +69,9 @@ class Pipe:
         self._growth = Growth()
         self._written = ""  # last
         self._status = Status()
+        self._err = Console(stderr=True)
         watched = can_draw(sys.stderr) and not self._to_terminal
-        self._live = live(Console(stderr=True), self._status) if watched else None
+        self._live = live(self._err, self._status) if watched else None
 
     def __enter__(self) -> Self:
         if self._live:
@@ -103,8 +108,11 @@ class Pipe:
         self._status.message = message
 
     def say(self, sentence: str) -> None:
-        console = self._live.console if self._live else Console(stderr=True, soft_wrap=True)
-        console.print(Text(clean(sentence)))
+        self._err.print(Text(clean(sentence)), soft_wrap=True)
+
+    def remark(self, text: str) -> None:
+        if sys.stderr.isatty() and not self._as_json:
+            self._err.print(Text(clean(text), "dim"), soft_wrap=True)
 
 
 class Screen:
@@ -141,14 +149,18 @@ class Screen:
         self._status.message = message
 
     def say(self, sentence: str) -> None:
-        self._console.print(Text(clean(sentence), style="yellow"))
+        self._console.print(Text(clean(sentence), "yellow"))
+
+    def remark(self, text: str) -> None:
+        self._console.print()
+        self._console.print(Text(clean(text), "dim"), soft_wrap=True)
 
     def _finish(self, end: int) -> None:
         text, self._open = self._open[:end], self._open[end:]
         if text.strip():
             if self._printed:
                 self._console.print()
-            self._console.print(prose(text))
+            self._console.print(Prose(text))
             self._printed = True
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -157,7 +169,7 @@ class Screen:
         if self._open.strip():
             room = max(1, console.height - len(status.rows) - 3)
             parts += [Text()] if self._printed else []
-            parts += [Bottom(prose(self._open), room), Text()]
+            parts += [Prose(self._open, room), Text()]
         yield Group(*parts, status)
 
 
@@ -172,11 +184,6 @@ def live(console: Console, shown: RenderableType) -> Live:
     )
 
 
-def prose(text: str) -> Markdown:
-    # Addresses are shown, as a terminal's hidden links could lead anywhere.
-    return Markdown(text, hyperlinks=False)
-
-
 PARSER = MarkdownIt().enable("strikethrough").enable("table")  # as rich's
 
 
@@ -187,17 +194,27 @@ def decided(text: str) -> int:
     return sum(map(len, whole.splitlines(keepends=True)[: starts[-1]])) if starts else 0
 
 
-class Bottom:
-    """The last lines of something that may be higher than the terminal."""
+class Prose:
+    """Markdown without the blank lines around it; of more lines than there is room for, the last."""
 
-    def __init__(self, shown: RenderableType, height: int) -> None:
-        self._shown = shown
-        self._height = height
+    def __init__(self, text: str, room: int | None = None) -> None:
+        # Addresses are shown, as a terminal's hidden links could lead anywhere.
+        self._shown = Markdown(text, hyperlinks=False)
+        self._room = room
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for line in console.render_lines(self._shown, options, pad=False)[-self._height :]:
+        lines = console.render_lines(self._shown, options, pad=False)
+        while lines and is_blank(lines[0]):
+            lines.pop(0)
+        while lines and is_blank(lines[-1]):
+            lines.pop()
+        for line in lines[-self._room :] if self._room else lines:
             yield from line
             yield Segment.line()
+
+
+def is_blank(line: list[Segment]) -> bool:
+    return not any(segment.text.strip() or (segment.style and segment.style.bgcolor) for segment in line)
 
 
 class Status:

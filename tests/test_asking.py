@@ -126,8 +126,8 @@ def test_a_pipe_gets_the_answer_while_it_is_written(server: Server, model: Model
 
 
 def test_a_pipe_gets_what_the_agent_wrote_to_the_byte(server: Server, model: ModelServer) -> None:
-    model.script([{"text": f"{ESC}[31mred\r\n\x00🌊"}], match="bytes", times=1)
-    assert ask("bytes", "--server", server.url, FORCE_COLOR="1").stdout.decode() == f"{ESC}[31mred\r\n\x00🌊\n"
+    model.script([{"text": f"{ESC}[31mred\r\n\x07🌊"}], match="bytes", times=1)
+    assert ask("bytes", "--server", server.url, FORCE_COLOR="1").stdout.decode() == f"{ESC}[31mred\r\n\x07🌊\n"
 
 
 def test_what_comes_in_is_added_to_the_question(server: Server) -> None:
@@ -179,7 +179,7 @@ def test_a_conversation_goes_on_where_it_is_named(server: Server) -> None:
 
 def start_of(question: str, server: Server, *options: str, **settings: str) -> str:
     """The conversation in which it was asked."""
-    asked = ask(question, "--json", *options, RIVERRUN_SERVER=server.url, **settings)
+    asked = ask(question, "--json", *options, stdin=b"", RIVERRUN_SERVER=server.url, **settings)
     assert asked.returncode == 0, asked.stderr
     return str(json.loads(asked.stdout.splitlines()[0])["conversation_id"])
 
@@ -299,9 +299,7 @@ def test_an_answer_longer_than_the_terminal_is_all_there(server: Server, model: 
 
 def test_nothing_that_an_agent_writes_can_steer_the_terminal(server: Server, model: ModelServer) -> None:
     evil = f"{ESC}]0;owned\x07{ESC}[2J\x9b31mred\x08 `{ESC}[31m` [link](http://x/\x1b[5m) [bold]tag[/bold]"
-    call = {"name": f"{ESC}]0;tool\x07", "arguments": "{}", "id": "a", "index": 0}
-    model.script([{"tool_call": call}], match="be evil", times=1)
-    model.script([{"text": evil}], match="be evil")
+    model.script([{"text": evil}], match="be evil", times=1)
     with terminal("be evil", "--server", server.url) as shown:
         assert shown.end() == 0
         assert "[bold]tag[/bold]" in shown.text
@@ -366,20 +364,20 @@ def test_ctrl_c_stops_the_run_and_keeps_what_was_written(server: Server, model: 
 
 def test_ctrl_c_twice_leaves_at_once(model: ModelServer, tmp_path: Path) -> None:
     model.script([{"text": "Stuck"}, {"stall": True}], match="hold on", times=1)
-    with Server(tmp_path, RIVERRUN_MODEL_URL=model.url).start() as server:
-        with terminal("hold on", "--server", server.url) as shown:
-            shown.see("Stuck")
-            assert server.process is not None
-            server.process.send_signal(signal.SIGSTOP)  # so that the run cannot be stopped
-            try:
-                shown.process.send_signal(signal.SIGINT)
-                shown.see("Stopping")
-                shown.process.send_signal(signal.SIGINT)
-                assert shown.end() == 130
-            finally:
-                server.process.send_signal(signal.SIGCONT)
-            assert "Traceback" not in shown.text
-            assert not shown.screen.cursor.hidden
+    server = Server(tmp_path, RIVERRUN_MODEL_URL=model.url).start()
+    with server, terminal("hold on", "--server", server.url) as shown:
+        shown.see("Stuck")
+        assert server.process is not None
+        server.process.send_signal(signal.SIGSTOP)  # so that the run cannot be stopped
+        try:
+            shown.process.send_signal(signal.SIGINT)
+            shown.see("Stopping")
+            shown.process.send_signal(signal.SIGINT)
+            assert shown.end() == 130
+        finally:
+            server.process.send_signal(signal.SIGCONT)
+        assert "Traceback" not in shown.text
+        assert not shown.screen.cursor.hidden
 
 
 def test_a_run_that_somebody_else_stops_is_no_success(server: Server, model: ModelServer) -> None:

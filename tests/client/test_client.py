@@ -12,14 +12,17 @@ import httpx
 import pytest
 
 from riverrun.agents.events import AgentChunk, AgentStart, Complete, Event, Start
-from riverrun.client import Client, Refused, Reply, Run, RunFailed, Unreachable
+from riverrun.client import Client, Refused, Reply, Retry, Run, RunFailed, Unreachable
 from tests.client.line import Line
-from tests.model_server import ModelServer
+from tests.model_server import ModelServer, Step
 from tests.server import Server, free_port
 
 
 async def test_a_question_is_answered(client: Client, model: ModelServer) -> None:
-    steps = [{"text": "Four rivers."}, {"finish": "stop", "usage": {"prompt_tokens": 7, "completion_tokens": 3}}]
+    steps: list[Step] = [
+        {"text": "Four rivers."},
+        {"finish": "stop", "usage": {"prompt_tokens": 7, "completion_tokens": 3}},
+    ]
     model.script(steps, match="how many rivers", times=1)
     reply = await client.ask("how many rivers?")
     assert (reply.text, str(reply), reply.status) == ("Four rivers.", "Four rivers.", "complete")
@@ -198,9 +201,11 @@ async def test_an_attempt_is_made_while_the_server_is_away(model: ModelServer, t
 
 
 async def test_where_nobody_answers_health_says_so_at_once() -> None:
-    async with Client(f"http://127.0.0.1:{free_port()}", on_retry=pytest.fail) as client:
+    retries: list[Retry] = []
+    async with Client(f"http://127.0.0.1:{free_port()}", on_retry=retries.append) as client:
         with pytest.raises(Unreachable, match=r"No connection to http://127.0.0.1:\d+: Nothing answers there"):
             await client.health()
+    assert retries == []
 
 
 async def test_health_tells_the_model(client: Client) -> None:

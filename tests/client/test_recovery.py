@@ -80,7 +80,8 @@ async def test_a_server_that_names_a_time_is_given_it() -> None:
 async def test_what_is_refused_is_not_asked_again(status: int) -> None:
     stub = Stub(problem(status, "word", "A sentence."))
     with pytest.raises(Refused, match=r"^A sentence\.$") as refused:
-        await followed(stub, on_retry=pytest.fail)
+        await followed(stub)
+    assert len(stub.requests) == 1
     assert (refused.value.status, refused.value.code) == (status, "word")
 
 
