@@ -1,5 +1,6 @@
 """How a terminal, or a pipe, shows a run."""
 
+import asyncio
 import re
 import sys
 from typing import IO, NamedTuple, Protocol, Self
@@ -71,16 +72,16 @@ class Pipe:
         self._status = Status()
         self._err = Console(stderr=True)
         watched = can_draw(sys.stderr) and not self._to_terminal
-        self._live = live(self._err, self._status) if watched else None
+        self._drawing = Drawing(self._err, self._status) if watched else None
 
     def __enter__(self) -> Self:
-        if self._live:
-            self._live.start()
+        if self._drawing:
+            self._drawing.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._live:
-            self._live.stop()
+        if self._drawing:
+            self._drawing.stop()
         if self._written and not self._written.endswith("\n"):
             self._write("\n")
 
@@ -124,14 +125,14 @@ class Screen:
         self._printed = False
         self._status = Status()
         self._console = Console()
-        self._live = live(self._console, self)
+        self._drawing = Drawing(self._console, self)
 
     def __enter__(self) -> Self:
-        self._live.start()
+        self._drawing.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._live.stop()
+        self._drawing.stop()
         self._finish(len(self._open))
 
     def show(self, event: Event, reply: Reply) -> None:
@@ -173,15 +174,26 @@ class Screen:
         yield Group(*parts, status)
 
 
-def live(console: Console, shown: RenderableType) -> Live:
-    return Live(
-        shown,
-        console=console,
-        transient=True,
-        refresh_per_second=FRAMES,
-        redirect_stdout=False,
-        redirect_stderr=False,
-    )
+class Drawing:
+    """What is drawn anew again and again, from the loop itself: a thread would come between what is printed."""
+
+    def __init__(self, console: Console, shown: RenderableType) -> None:
+        self._live = Live(
+            shown, console=console, transient=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
+        )
+
+    def start(self) -> None:
+        self._live.start()
+        self._redrawing = asyncio.create_task(self._redraw())
+
+    async def _redraw(self) -> None:
+        while True:
+            self._live.refresh()
+            await asyncio.sleep(1 / FRAMES)
+
+    def stop(self) -> None:
+        self._redrawing.cancel()
+        self._live.stop()
 
 
 PARSER = MarkdownIt().enable("strikethrough").enable("table")  # as rich's
@@ -218,7 +230,7 @@ def is_blank(line: list[Segment]) -> bool:
 
 
 class Status:
-    """What happens: the latest step, how far it is, and who is at work. Read by the thread that draws."""
+    """What happens: the latest step, how far it is, and who is at work."""
 
     def __init__(self) -> None:
         self._spinner = Spinner("dots")
