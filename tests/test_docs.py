@@ -11,10 +11,12 @@ from litestar import Litestar
 from pydantic import AliasChoices
 from pydantic.fields import FieldInfo
 
+from riverrun import client
 from riverrun.agents.events import Event
 from riverrun.agents.teams import registry
 from riverrun.app import create_app
 from riverrun.cli import riverrun
+from riverrun.client import Client, Run, Socket
 from riverrun.errors import RiverrunError
 from riverrun.settings import Settings
 
@@ -90,10 +92,19 @@ def test_every_command_is_described_and_no_other() -> None:
     assert described == set(riverrun.commands)
 
 
-def test_every_option_of_run_is_described() -> None:
-    row = next(line for line in page("commands").splitlines() if line.startswith("| `riverrun run`"))
-    options = [option for parameter in riverrun.commands["run"].params for option in parameter.opts]
+@pytest.mark.parametrize("command", ["run", "ask"])
+def test_every_option_is_described(command: str) -> None:
+    row = next(line for line in page("commands").splitlines() if line.startswith(f"| `riverrun {command}`"))
+    parameters = [parameter for parameter in riverrun.commands[command].params if isinstance(parameter, click.Option)]
+    options = [option for parameter in parameters for option in parameter.opts]
     assert [option for option in options if f"`{option}`" not in row] == []
+
+
+def test_everything_public_of_the_client_is_described() -> None:
+    described = page("client")
+    assert [name for name in client.__all__ if not re.search(rf"\b{name}\b", described)] == []
+    methods = [name for kind in (Client, Run, Socket) for name in vars(kind) if not name.startswith("_")]
+    assert [name for name in methods if f".{name}(" not in described and callable(getattr(Client, name, None))] == []
 
 
 def test_every_error_is_described() -> None:
