@@ -28,6 +28,7 @@ from .controllers import api, pages, project_api
 from .controllers.health import health
 from .controllers.origin import check_origin
 from .controllers.problems import HANDLERS
+from .controllers.sockets import api_socket
 from .knowledge.library import Library
 from .persistence.database import configure, create_writer, migrate, only_process
 from .persistence.repositories import (
@@ -94,7 +95,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             await library.of(project_id).clear()
             await files.discard(project_id)
 
-        app.state.update(runner=runner, journal=journal, files=files, library=library)
+        app.state.update(runner=runner, journal=journal, sessions=sessions, files=files, library=library)
         try:
             async with (
                 journal.writing(),
@@ -116,6 +117,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             *pages.controllers,
             api.ConversationsApi,
             api.RunsApi,
+            api_socket,
             project_api.ProjectsApi,
             project_api.TeamsApi,
             health,
@@ -156,7 +158,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
         openapi_config=OpenAPIConfig(
             title="riverrun", version=__version__, path="/schema", render_plugins=[JsonRenderPlugin()]
         ),
-        request_max_body_size=max(10 * settings.message_limit, 1_000_000),
+        request_max_body_size=settings.body_limit,
         logging_config=None,
     )
 

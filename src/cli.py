@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from . import __version__
 from .asking import ask
 from .persistence.database import DatabaseTaken, configure, migrate, only_process
+from .serving import WebSocketProtocol
 from .settings import Settings
 from .vendor import VendorMissing
 
@@ -54,6 +55,10 @@ def run(app: Litestar, host: str, port: int, access_log: bool) -> None:
         log_level="info" if access_log else "warning",
         # An open stream would hold a shutdown for ever.
         timeout_graceful_shutdown=max(1, round(settings.shutdown_grace)),
+        ws=WebSocketProtocol,
+        ws_max_size=settings.body_limit,
+        ws_ping_interval=None,  # a page's script sees nothing of such pings, so /api/ws has its own
+        ws_per_message_deflate=False,  # a compressor a connection costs more than these short messages weigh
     )
     # The port first: a second server on one port must not get as far as the database.
     server = Server(config, app)

@@ -87,6 +87,11 @@ class Settings(BaseSettings):
     def database(self) -> str:
         return self.database_url or f"sqlite+aiosqlite:///{self.data.resolve() / 'riverrun.db'}"
 
+    @property
+    def body_limit(self) -> int:
+        """Bytes of one request, or of one message over a WebSocket: what a message needs however it is escaped."""
+        return max(10 * self.message_limit, 1_000_000)
+
     def model_options(self) -> ModelOptions:
         return ModelOptions(
             url=self.model_url,

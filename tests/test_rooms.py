@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "terminal": {"agents.events", "client"},
     "asking": {"client", "terminal"},
     "errors": set(),
+    "serving": {"controllers.socket_messages"},
     "vendor": set(),
     "settings": {"agents.model"},
 }

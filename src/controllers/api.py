@@ -17,7 +17,7 @@ from uuid_utils.compat import uuid7
 
 from ..agents.events import CodeChange, Complete, Error, FinalMessage, Interaction, Usage, encode, type_of
 from ..agents.teams import DEFAULT
-from ..errors import Invalid, RunFailed, StorageUnavailable
+from ..errors import RunFailed, StorageUnavailable
 from ..persistence import tables
 from ..persistence.repositories import Conversations, Events, Messages, Projects, Runs
 from ..persistence.statements import ADD_CONVERSATION
@@ -28,7 +28,7 @@ from ..runs.journal import Journal, Recorded, now
 from ..runs.runner import Runner, Started, conversation_row
 from ..runs.view import RunView
 from .body import line, words
-from .finding import cursor_of, found, found_project, found_run, missing_conversation
+from .finding import cursor_of, found, found_project, found_run, head_after, missing_conversation
 
 Title = Annotated[str, Meta(max_length=200)]
 
@@ -300,9 +300,7 @@ class RunsApi(Controller):
         """
         run = await found_run(runs, run_id)
         cursor = cursor_of(request, after)
-        head = await journal.head(run_id) if cursor else 0
-        if cursor > head:
-            raise Invalid(f"The run has only {head} events so far.", field="after")
+        head = await head_after(journal, run_id, cursor)
         if cursor and cursor == head and run.status != "running":
             return Response(None, status_code=HTTP_204_NO_CONTENT, headers={"Cache-Control": "no-store"})
         return event_stream(journal, run_id, cursor)

@@ -8,6 +8,7 @@ from litestar import Request
 from ..errors import Invalid, NotFound
 from ..persistence.repositories import Conversations, Projects, Runs
 from ..persistence.tables import Conversation, Project, Run
+from ..runs.journal import Journal
 
 
 async def found(conversations: Conversations, id: UUID) -> Conversation:
@@ -45,3 +46,11 @@ def cursor_of(request: Request[Any, Any, Any], after: int) -> int:
     if value and not (value.isascii() and value.isdigit() and len(value) < 19):
         raise Invalid("Last-Event-ID is the number of an event.", field="Last-Event-ID")
     return max(after, int(value or 0))
+
+
+async def head_after(journal: Journal, run_id: UUID, cursor: int) -> int:
+    """How many events the run has, which is not asked for its beginning. Raises Invalid for a cursor beyond them."""
+    head = await journal.head(run_id) if cursor else 0
+    if cursor > head:
+        raise Invalid(f"The run has only {head} events so far.", field="after")
+    return head

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from litestar import Request
+from litestar.connection import ASGIConnection
 
 from ..errors import Forbidden
 
@@ -19,16 +20,17 @@ def check_origin(allowed: frozenset[str]) -> Callable[[Request[Any, Any, Any]], 
     """A `before_request` hook (async, or each request would cost a thread). `allowed`: further `https://host:port`."""
 
     async def check(request: Request[Any, Any, Any]) -> None:
-        if request.method in SAFE_METHODS:
-            return
-        origin = request.headers.get("origin")
-        if origin in allowed:
-            return
-        if origin is not None:
-            same = origin != "null" and urlsplit(origin).netloc == request.headers.get("host")
-        else:
-            same = request.headers.get("sec-fetch-site", "none") in ("same-origin", "none")
-        if not same:
+        if request.method not in SAFE_METHODS and is_from_elsewhere(request, allowed):
             raise Forbidden("This came from another site, so it was not done. Open riverrun itself and try again.")
 
     return check
+
+
+def is_from_elsewhere(connection: ASGIConnection[Any, Any, Any, Any], allowed: frozenset[str]) -> bool:
+    """Whether a page of another site sent this, and of none that is allowed."""
+    origin = connection.headers.get("origin")
+    if origin is None:
+        return connection.headers.get("sec-fetch-site", "none") not in ("same-origin", "none")
+    if origin in allowed:
+        return False
+    return origin == "null" or urlsplit(origin).netloc != connection.headers.get("host")

@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 AnyRequest = Request[Any, Any, Any]
 CODES = {404: "not_found", 405: "not_found", 413: "too_large", 500: "internal"}  # of the framework's own errors
+UNEXPECTED = "Something went wrong in riverrun itself; its log tells more."
 NO_STORE = {"Cache-Control": "no-store"}
 
 
@@ -57,8 +58,7 @@ def answer_bad_encoding(request: AnyRequest, _error: UnicodeDecodeError) -> Resp
 
 def answer_unexpected(request: AnyRequest, error: Exception) -> Response[Any]:
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    message = "Something went wrong in riverrun itself; its log tells more."
-    return answer(request, HTTP_500_INTERNAL_SERVER_ERROR, message, {"code": "internal"})
+    return answer(request, HTTP_500_INTERNAL_SERVER_ERROR, UNEXPECTED, {"code": "internal"})
 
 
 def answer(
