@@ -226,6 +226,8 @@ class Client:
                     if event is not None:
                         yield event
             lost = Lost("The stream ended too early.")
+        except httpx2.TimeoutException as failure:
+            raise lost_by(failure) from failure
         except httpx2.TransportError as failure:
             lost = lost_by(failure)
         if asyncio.get_running_loop().time() - opened > self.heartbeat:

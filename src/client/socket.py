@@ -221,10 +221,14 @@ class Socket:
         )
         try:
             async with link as self._link:
-                while True:
-                    async with asyncio.timeout(MISSED_HEARTBEATS * self._heartbeat):
-                        message = await self._link.recv(decode=False)
-                    await self._take(self._link, message, attempts)
+                try:
+                    while True:
+                        async with asyncio.timeout(MISSED_HEARTBEATS * self._heartbeat):
+                            message = await self._link.recv(decode=False)
+                        await self._take(self._link, message, attempts)
+                except asyncio.CancelledError:
+                    await self._link.close()  # as one who has finished; an exception here would look like a failure
+                    raise
         except ConnectionClosed as failure:
             raise closed(failure) from failure
         except InvalidStatus as failure:

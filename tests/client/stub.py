@@ -23,9 +23,9 @@ class Request:
 
 
 class Stub:
-    """Takes the answers in turn, and the last one again and again. `silence`: leaves connections open after them."""
+    """Takes the answers in turn, and the last one again and again. `silence`: seconds until it hangs up after them."""
 
-    def __init__(self, *answers: bytes, silence: bool = False) -> None:
+    def __init__(self, *answers: bytes, silence: float = 0.0) -> None:
         self._answers = list(answers)
         self._silence = silence
         self.requests: list[Request] = []
@@ -56,8 +56,8 @@ class Stub:
             self.requests.append(Request(method, target, headers, json.loads(body) if body else None))
             writer.write(self._answers.pop(0) if len(self._answers) > 1 else self._answers[0])
             await writer.drain()
-            if self._silence:
-                await reader.read()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(reader.read(), self._silence)  # or until the client leaves
         writer.close()
 
     @property

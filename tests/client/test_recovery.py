@@ -101,8 +101,16 @@ async def test_a_database_that_is_away_is_waited_for_at_the_same_cursor() -> Non
 
 
 async def test_a_line_that_is_dead_without_a_word_is_noticed() -> None:
-    stub = Stub(stream(chunk(1)), stream(complete(2)), silence=True)
+    stub = Stub(stream(chunk(1)), stream(complete(2)), silence=60)
     assert [event.seq for event in await followed(stub, heartbeat=0.05)] == [1, 2]
+    with pytest.raises(Unreachable, match="does not answer in time"):
+        await followed(Stub(stream(), silence=60), heartbeat=0.02)
+
+
+async def test_a_connection_that_was_good_for_a_heartbeat_brings_all_attempts_back() -> None:
+    """As behind a proxy that ends connections in which nothing is said, while a run has nothing to tell."""
+    stub = Stub(stream(), stream(), stream(), stream(complete(1)), silence=0.3)
+    assert [event.seq for event in await followed(stub, attempts=1, heartbeat=0.2)] == [1]
 
 
 async def test_a_run_that_has_ended_before_the_cursor_has_no_events() -> None:

@@ -172,20 +172,18 @@ async def test_a_server_that_is_killed_and_started_again_is_followed_to_the_end(
         async with Client(server.url, backoff=0.3, attempts=20).socket() as socket:
             run = await socket.send("survive over a socket")
             events: list[Event] = []
+            killed = False
             async with aclosing(run.events()) as stream:
                 async for event in stream:
                     events.append(event)
-                    if isinstance(event, AgentChunk) and not model_is_done(events):
+                    if isinstance(event, AgentChunk) and not killed:
+                        killed = True
                         server.kill()
                         model.open_gate("fallen")
                         await asyncio.to_thread(server.start)
             end = events[-1]
             assert isinstance(end, Complete)
             check(events, end.message.content)
-
-
-def model_is_done(events: list[Event]) -> bool:
-    return sum(isinstance(event, AgentChunk) for event in events) > 1
 
 
 async def everything(socket: Socket, run_id: UUID) -> list[Event]:
@@ -320,14 +318,18 @@ async def test_a_silent_server_is_left_after_three_heartbeats() -> None:
 
 
 async def test_a_ping_is_answered() -> None:
+    heard = []
+
     async def pinging(connection: ServerConnection) -> None:
         await welcome(connection)
+        await follow(connection)
         await connection.send('{"type":"ping"}')
-        messages = [json.loads(await connection.recv()) for _ in range(2)]
-        assert sorted(message["type"] for message in messages) == ["follow", "pong"]
-        await connection.close(1012)
+        await connection.send(chunk(1).split(b"data: ")[1].strip(), text=True)
+        await connection.send(complete(2).split(b"data: ")[1].strip(), text=True)
+        heard.extend([json.loads(message)["type"] async for message in connection])
 
-    assert await followed(Scripted(pinging, end)) == [1, 2]
+    assert await followed(Scripted(pinging)) == [1, 2]
+    assert heard == ["pong"], "and then a proper end"
 
 
 async def test_what_is_missing_or_broken_is_read_again_from_the_cursor() -> None:
