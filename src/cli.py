@@ -19,6 +19,7 @@ from pydantic_core import ErrorDetails
 from sqlalchemy.exc import SQLAlchemyError
 
 from . import __version__
+from .asking import ask
 from .persistence.database import DatabaseTaken, configure, migrate, only_process
 from .serving import WebSocketProtocol
 from .settings import Settings
@@ -102,7 +103,7 @@ def address(config: uvicorn.Config) -> str:
     return f"http://{host}:{config.port}"
 
 
-for command in (run, database_group, routes_command, schema_group, info_command):
+for command in (run, ask, database_group, routes_command, schema_group, info_command):
     riverrun.add_command(command)  # type: ignore[arg-type]  # a group is a command too
 
 

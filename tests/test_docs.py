@@ -1,6 +1,7 @@
 """The documentation is read: what exists is described, and what is described exists."""
 
 import ast
+import inspect
 import re
 from pathlib import Path
 from typing import get_args
@@ -11,10 +12,12 @@ from litestar import Litestar
 from pydantic import AliasChoices
 from pydantic.fields import FieldInfo
 
+from riverrun import client
 from riverrun.agents.events import Event
 from riverrun.agents.teams import registry
 from riverrun.app import create_app
 from riverrun.cli import riverrun
+from riverrun.client import Client, Run, Socket
 from riverrun.controllers import socket_messages
 from riverrun.controllers.problems import CODES
 from riverrun.errors import RiverrunError
@@ -106,10 +109,23 @@ def test_every_command_is_described_and_no_other() -> None:
     assert described == set(riverrun.commands)
 
 
-def test_every_option_of_run_is_described() -> None:
-    row = next(line for line in page("commands").splitlines() if line.startswith("| `riverrun run`"))
-    options = [option for parameter in riverrun.commands["run"].params for option in parameter.opts]
+@pytest.mark.parametrize("command", ["run", "ask"])
+def test_every_option_is_described(command: str) -> None:
+    row = next(line for line in page("commands").splitlines() if line.startswith(f"| `riverrun {command}`"))
+    parameters = [parameter for parameter in riverrun.commands[command].params if isinstance(parameter, click.Option)]
+    options = [option for parameter in parameters for option in parameter.opts]
     assert [option for option in options if f"`{option}`" not in row] == []
+
+
+def test_everything_public_of_the_client_is_described() -> None:
+    described = page("client")
+    assert [name for name in client.__all__ if not re.search(rf"\b{name}\b", described)] == []
+    methods = {f"{kind.__name__.lower()}.{name}(" for kind in (Client, Run, Socket) for name in public_methods(kind)}
+    assert [method for method in methods if method not in described] == []
+
+
+def public_methods(kind: type) -> list[str]:
+    return [name for name, value in vars(kind).items() if inspect.isfunction(value) and not name.startswith("_")]
 
 
 def test_every_error_is_described() -> None:
