@@ -27,6 +27,7 @@ from ..runs.history import view_of, views_of
 from ..runs.journal import Journal, Recorded, now
 from ..runs.runner import Runner, Started, conversation_row
 from ..runs.view import RunView
+from .access import CHAT
 from .body import line, words
 from .finding import cursor_of, found, found_project, found_run, missing_conversation
 
@@ -142,7 +143,7 @@ class ConversationsApi(Controller):
     path = "/api/conversations"
     tags = ("conversations",)
 
-    @post()
+    @post(opt=CHAT)
     async def create(
         self,
         data: JSONBody[NewConversation],
@@ -195,7 +196,7 @@ class ConversationsApi(Controller):
             [Message.of(message, views.get(message.id)) for message in rows],
         )
 
-    @patch("/{conversation_id:uuid}")
+    @patch("/{conversation_id:uuid}", opt=CHAT)
     async def rename(
         self, conversation_id: FromPath[UUID], data: JSONBody[Rename], conversations: NamedDependency[Conversations]
     ) -> Conversation:
@@ -205,7 +206,7 @@ class ConversationsApi(Controller):
         await conversations.session.commit()
         return Conversation.of(await found(conversations, conversation_id))
 
-    @delete("/{conversation_id:uuid}")
+    @delete("/{conversation_id:uuid}", opt=CHAT)
     async def discard(
         self,
         conversation_id: FromPath[UUID],
@@ -220,7 +221,7 @@ class ConversationsApi(Controller):
         if run := await runs.running_in(conversation_id):
             runner.cancel(run.id)
 
-    @post("/{conversation_id:uuid}/messages", status_code=HTTP_200_OK)
+    @post("/{conversation_id:uuid}/messages", status_code=HTTP_200_OK, opt=CHAT)
     async def send(
         self,
         conversation_id: FromPath[UUID],
@@ -235,7 +236,7 @@ class ConversationsApi(Controller):
         "/{conversation_id:uuid}/messages/stream",
         status_code=HTTP_200_OK,
         media_type=sse.MEDIA_TYPE,
-        opt={"exclude_from_compression": True},
+        opt={"exclude_from_compression": True, **CHAT},
     )
     async def send_and_stream(
         self,
@@ -247,7 +248,7 @@ class ConversationsApi(Controller):
         started = await start(conversation_id, data, runner)
         return event_stream(runner.journal, started.run_id, 0)
 
-    @post("/{conversation_id:uuid}/runs", status_code=HTTP_202_ACCEPTED)
+    @post("/{conversation_id:uuid}/runs", status_code=HTTP_202_ACCEPTED, opt=CHAT)
     async def start_run(
         self,
         conversation_id: FromPath[UUID],
@@ -307,7 +308,7 @@ class RunsApi(Controller):
             return Response(None, status_code=HTTP_204_NO_CONTENT, headers={"Cache-Control": "no-store"})
         return event_stream(journal, run_id, cursor)
 
-    @post("/cancel", status_code=HTTP_202_ACCEPTED)
+    @post("/cancel", status_code=HTTP_202_ACCEPTED, opt=CHAT)
     async def cancel(
         self, run_id: FromPath[UUID], runs: NamedDependency[Runs], runner: NamedDependency[Runner]
     ) -> StartedRun:

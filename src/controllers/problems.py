@@ -23,7 +23,7 @@ NO_STORE = {"Cache-Control": "no-store"}
 
 def answer_riverrun_error(request: AnyRequest, error: RiverrunError) -> Response[Any]:
     extra = {"code": error.code, **({"field": error.field} if error.field else {}), **error.extra}
-    return answer(request, error.status, error.message, extra)
+    return answer(request, error.status, error.message, extra, error.headers)
 
 
 def answer_http_exception(request: AnyRequest, error: HTTPException) -> Response[Any]:
@@ -65,7 +65,7 @@ def answer(
     request: AnyRequest, status: int, message: str, extra: dict[str, Any], headers: dict[str, str] | None = None
 ) -> Response[Any]:
     headers = {**(headers or {}), **NO_STORE}
-    if request.url.path.startswith(("/api/", "/schema", "/health", "/metrics")):
+    if request.url.path.startswith(("/api/", "/v1/", "/agui/", "/schema", "/health", "/metrics")):
         problem = {"type": "about:blank", "status": status, "title": title(status), "detail": message, **extra}
         return Response(problem, status_code=status, media_type="application/problem+json", headers=headers)
     name = "errors/_notice.html" if "hx-request" in request.headers else "errors/show.html"

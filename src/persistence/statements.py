@@ -10,7 +10,7 @@ from typing import Any
 from advanced_alchemy.base import AdvancedDeclarativeBase
 from sqlalchemy import Executable, Table, bindparam, insert, update
 
-from .tables import Conversation, EventRow, Message, Run
+from .tables import ApiToken, Conversation, EventRow, Message, Run
 
 Row = dict[str, Any]
 Write = Mapping[Executable, Sequence[Row]]
@@ -41,4 +41,16 @@ FINISH_MESSAGE = (
 FINISH_RUN = (
     update(RUN).where(RUN.c.id == bindparam("run")).values(status=bindparam("new_status"), ended_at=bindparam("now"))
 )
-ORDER = (ADD_CONVERSATION, TOUCH_CONVERSATION, ADD_MESSAGE, ADD_RUN, ADD_EVENT, FINISH_MESSAGE, FINISH_RUN)
+NOTE_TOKEN_USE = (
+    update(table_of(ApiToken)).where(table_of(ApiToken).c.id == bindparam("token")).values(last_used_at=bindparam("at"))
+)
+ORDER = (
+    ADD_CONVERSATION,
+    TOUCH_CONVERSATION,
+    ADD_MESSAGE,
+    ADD_RUN,
+    ADD_EVENT,
+    FINISH_MESSAGE,
+    FINISH_RUN,
+    NOTE_TOKEN_USE,
+)
