@@ -28,7 +28,7 @@ PREFLIGHT = {
 
 
 def is_for_programs(scope: Scope) -> bool:
-    """By the route that was found, since a path can be written in several ways; by the path where there is none."""
+    """By the route that was found, however its path was written; by the path where there is none."""
     return f"{scope.get('path_template') or scope['path']}/".startswith(FOR_PROGRAMS)
 
 

@@ -9,7 +9,7 @@ from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from sqlalchemy import ColumnElement, Row, ScalarSelect, bindparam, delete, exists, func, select, update
 from sqlalchemy.orm import aliased
 
-from .statements import CONVERSATION, MESSAGE
+from .statements import API_TOKEN, CONVERSATION, MESSAGE
 from .tables import (
     DEFAULT_PROJECT,
     ApiToken,
@@ -346,7 +346,9 @@ class KnownToken(NamedTuple):
 
 
 # Made once: every request with a token asks this.
-KNOWN_TOKEN = select(ApiToken.id, ApiToken.scope, ApiToken.last_used_at).where(ApiToken.hash == bindparam("hash"))
+KNOWN_TOKEN = select(API_TOKEN.c.id, API_TOKEN.c.scope, API_TOKEN.c.last_used_at).where(
+    API_TOKEN.c.hash == bindparam("hash")
+)
 
 
 class ApiTokens(SQLAlchemyAsyncRepository[ApiToken]):

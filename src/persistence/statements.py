@@ -41,9 +41,8 @@ FINISH_MESSAGE = (
 FINISH_RUN = (
     update(RUN).where(RUN.c.id == bindparam("run")).values(status=bindparam("new_status"), ended_at=bindparam("now"))
 )
-NOTE_TOKEN_USE = (
-    update(table_of(ApiToken)).where(table_of(ApiToken).c.id == bindparam("token")).values(last_used_at=bindparam("at"))
-)
+API_TOKEN = table_of(ApiToken)
+NOTE_TOKEN_USE = update(API_TOKEN).where(API_TOKEN.c.id == bindparam("token")).values(last_used_at=bindparam("at"))
 ORDER = (
     ADD_CONVERSATION,
     TOUCH_CONVERSATION,

@@ -39,7 +39,7 @@ class Saved:
 @asynccontextmanager
 async def gate_on(database: SQLAlchemyAsyncConfig, saved: Saved, required: bool = False) -> AsyncIterator[Gate]:
     gate = Gate(database.create_session_maker(), saved.save, required)
-    async with gate.working():
+    async with asyncio.timeout(20), gate.working():
         yield gate
 
 
