@@ -21,16 +21,18 @@ from .agents.mcp import Toolboxes
 from .agents.model import connect
 from .agents.teams import registry
 from .controllers import api, openapi, pages, project_api
+from .controllers.access import Gate, check_token
 from .controllers.body import check_media_type
 from .controllers.examples import EXAMPLES
 from .controllers.exchanges import Exchanges
 from .controllers.health import check_health
-from .controllers.origin import check_origin
+from .controllers.origin import check_origin, share_with
 from .controllers.problems import HANDLERS
 from .controllers.sockets import api_socket
 from .knowledge.library import Library
 from .persistence.database import configure, create_writer, is_sqlite, migrate, only_process
 from .persistence.repositories import (
+    ApiTokens,
     Conversations,
     Events,
     Memories,
@@ -91,14 +93,17 @@ def create_app(settings: Settings | None = None) -> Litestar:
             alone=is_sqlite(settings.database),
         )
 
+        gate = Gate(sessions, journal.save, required=settings.api_tokens == "required")
+
         async def discard(project_id: UUID) -> None:
             await library.of(project_id).clear()
             await files.discard(project_id)
 
-        app.state.update(runner=runner, journal=journal, sessions=sessions, files=files, library=library)
+        app.state.update(runner=runner, journal=journal, sessions=sessions, files=files, library=library, gate=gate)
         try:
             async with (
                 journal.writing(),
+                gate.working(),
                 library.working(),
                 runner.working(),
                 housekeeping(sessions, settings.keep_events, discard),
@@ -144,14 +149,16 @@ def create_app(settings: Settings | None = None) -> Litestar:
             "exchanges": Provide(provide_exchanges, sync_to_thread=False),
             "files": Provide(provide_files, sync_to_thread=False),
             "library": Provide(provide_library, sync_to_thread=False),
+            "api_tokens": Provide(provide_api_tokens, sync_to_thread=False),
+            "gate": Provide(provide_gate, sync_to_thread=False),
             "settings": Provide(provide_settings, sync_to_thread=False),
         },
         plugins=[SQLAlchemyPlugin(config=database)],
         lifespan=[own_database, work],
         state=State({"settings": settings}),
-        guards=[check_media_type],
-        before_request=check_origin(frozenset(settings.allowed_origins)),
-        before_send=[add_security_headers],
+        guards=[check_token, check_media_type],
+        before_request=check_origin(frozenset(settings.allowed_origins), frozenset(settings.cors_origins)),
+        before_send=[add_security_headers, share_with(frozenset(settings.cors_origins))],
         exception_handlers=HANDLERS,
         template_config=TemplateConfig(instance=JinjaTemplateEngine.from_environment(environment(STATIC))),
         compression_config=CompressionConfig(
@@ -229,6 +236,15 @@ def provide_own_agents(db_session: NamedDependency[AsyncSession]) -> OwnAgents:
 
 def provide_own_teams(db_session: NamedDependency[AsyncSession]) -> OwnTeams:
     return OwnTeams(session=db_session)
+
+
+def provide_api_tokens(db_session: NamedDependency[AsyncSession]) -> ApiTokens:
+    return ApiTokens(session=db_session)
+
+
+def provide_gate(state: State) -> Gate:
+    gate: Gate = state.gate
+    return gate
 
 
 def provide_settings(state: State) -> Settings:

@@ -17,6 +17,7 @@ class RiverrunError(Exception):
         self.message = message
         self.field = field
         self.extra = extra or {}
+        self.headers: dict[str, str] = {}
 
 
 class NotFound(RiverrunError):
@@ -74,11 +75,27 @@ class TooManyRuns(RiverrunError):
     code = "too_many_runs"
 
 
+class Unauthorized(RiverrunError):
+    """A token is missing or not known. `error` is the word that RFC 6750 has for it; who brought none is told none."""
+
+    status = 401
+    code = "unauthorized"
+
+    def __init__(self, message: str, *, error: str = "") -> None:
+        super().__init__(message)
+        self.headers = {"WWW-Authenticate": f'Bearer error="{error}"' if error else "Bearer"}
+
+
 class Forbidden(RiverrunError):
-    """A page of another site sent this."""
+    """A page of another site sent this, or a token does not reach that far; `scope` is what it would have to have."""
 
     status = 403
     code = "forbidden"
+
+    def __init__(self, message: str, *, scope: str = "") -> None:
+        super().__init__(message)
+        if scope:
+            self.headers = {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope}"'}
 
 
 class StorageUnavailable(RiverrunError):

@@ -1,14 +1,17 @@
 """The settings, read once from the environment and a `.env` file. `docs/settings.md` tells each."""
 
+import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, field_validator
+from pydantic import AliasChoices, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from .agents.model import ModelOptions
+
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9._:\[\]-]+")  # as browsers write it: in small letters, no path
 
 
 class Settings(BaseSettings):
@@ -58,12 +61,33 @@ class Settings(BaseSettings):
     """Whether a project's tool servers may be command lines, which whoever reaches the port could then run."""
     allowed_origins: Annotated[list[str], NoDecode] = []
     """Further origins (`https://host`) from which a browser may send changes, with commas between them."""
+    api_tokens: Literal["optional", "required"] = "optional"
+    """Whether programs need a token."""
+    cors_origins: Annotated[list[str], NoDecode] = []
+    """Origins of other pages whose scripts may use the interfaces for programs, with commas between them."""
 
-    @field_validator("allowed_origins", mode="before")
+    @field_validator("allowed_origins", "cors_origins", mode="before")
     @classmethod
     def in_parts(cls, value: str | list[str]) -> list[str]:
         parts = value.split(",") if isinstance(value, str) else value
         return [part.strip().rstrip("/") for part in parts if part.strip()]
+
+    @field_validator("cors_origins")
+    @classmethod
+    def are_origins(cls, values: list[str]) -> list[str]:
+        for value in values:
+            if value != "*" and not ORIGIN.fullmatch(value):
+                raise ValueError(f"{value} is no origin; one is written https://host or https://host:port")
+        return values
+
+    @model_validator(mode="after")
+    def is_not_open_to_every_page(self) -> Self:
+        if "*" in self.cors_origins and self.api_tokens != "required":
+            raise ValueError(
+                "RIVERRUN_CORS_ORIGINS=* lets every page in the browser in, "
+                "so it needs RIVERRUN_API_TOKENS=required; or name the origins"
+            )
+        return self
 
     @field_validator("model_url")
     @classmethod

@@ -28,6 +28,7 @@ from ..runs.journal import Journal, Recorded, now
 from ..runs.rows import conversation_row
 from ..runs.runner import Runner, Started
 from ..runs.view import Status
+from .access import CHAT
 from .body import line, short_entry, words
 from .exchanges import Exchange, Exchanges
 from .finding import (
@@ -231,7 +232,7 @@ class ConversationsApi(Controller):
     path = "/api/conversations"
     tags = ("conversations",)
 
-    @post(responses=errors(NotFound))
+    @post(opt=CHAT, responses=errors(NotFound))
     async def create_conversation(
         self,
         data: JSONBody[NewConversation],
@@ -288,7 +289,7 @@ class ConversationsApi(Controller):
             [Message.of(each) for each in part.exchanges],
         )
 
-    @patch("/{conversation_id:uuid}")
+    @patch("/{conversation_id:uuid}", opt=CHAT)
     async def rename_conversation(
         self, conversation_id: ConversationId, data: JSONBody[Rename], conversations: NamedDependency[Conversations]
     ) -> Conversation:
@@ -299,7 +300,7 @@ class ConversationsApi(Controller):
         await conversations.session.commit()
         return Conversation.of(await found(conversations, conversation_id))
 
-    @delete("/{conversation_id:uuid}")
+    @delete("/{conversation_id:uuid}", opt=CHAT)
     async def delete_conversation(
         self,
         conversation_id: ConversationId,
@@ -317,6 +318,7 @@ class ConversationsApi(Controller):
     @post(
         "/{conversation_id:uuid}/messages",
         status_code=HTTP_200_OK,
+        opt=CHAT,
         responses=errors(Busy, TooManyRuns, RunFailed),
     )
     async def send_message(
@@ -334,7 +336,7 @@ class ConversationsApi(Controller):
         "/{conversation_id:uuid}/messages/stream",
         status_code=HTTP_200_OK,
         media_type=sse.MEDIA_TYPE,
-        opt={"exclude_from_compression": True},
+        opt={"exclude_from_compression": True, **CHAT},
         responses={HTTP_200_OK: STREAM, **errors(Busy, TooManyRuns)},
     )
     async def stream_message(
@@ -348,7 +350,7 @@ class ConversationsApi(Controller):
         started = await start(conversation_id, data, runner, messages)
         return event_stream(runner.journal, started.run_id, 0)
 
-    @post("/{conversation_id:uuid}/runs", status_code=HTTP_202_ACCEPTED, responses=errors(Busy, TooManyRuns))
+    @post("/{conversation_id:uuid}/runs", status_code=HTTP_202_ACCEPTED, opt=CHAT, responses=errors(Busy, TooManyRuns))
     async def start_run(
         self,
         conversation_id: ConversationId,
@@ -360,7 +362,7 @@ class ConversationsApi(Controller):
         started = await start(conversation_id, data, runner, messages)
         return StartedRun(started.run_id, started.message_id)
 
-    @put("/{conversation_id:uuid}/branch", responses=errors(Busy))
+    @put("/{conversation_id:uuid}/branch", opt=CHAT, responses=errors(Busy))
     async def show_branch(
         self,
         conversation_id: ConversationId,
@@ -436,7 +438,7 @@ class RunsApi(Controller):
             return Response(None, status_code=HTTP_204_NO_CONTENT, headers={"Cache-Control": "no-store"})
         return event_stream(journal, run_id, cursor)
 
-    @post("/messages", status_code=HTTP_202_ACCEPTED, responses=errors(Ended))
+    @post("/messages", status_code=HTTP_202_ACCEPTED, opt=CHAT, responses=errors(Ended))
     async def add_message(
         self, run_id: RunId, data: JSONBody[Addition], runs: NamedDependency[Runs], runner: NamedDependency[Runner]
     ) -> Added:
@@ -448,7 +450,7 @@ class RunsApi(Controller):
         message_id = await runner.add(run, words(data.content, runner.message_limit), wait=wait)
         return Added(message_id, "waiting" if wait else "pending")
 
-    @delete("/messages/{message_id:uuid}", responses=errors(Ended))
+    @delete("/messages/{message_id:uuid}", opt=CHAT, responses=errors(Ended))
     async def withdraw_message(
         self,
         run_id: RunId,
@@ -461,7 +463,7 @@ class RunsApi(Controller):
         if not await runner.withdraw(run.conversation_id, message_id):
             raise Ended("This message has had its turn already.")
 
-    @post("/retries", status_code=HTTP_202_ACCEPTED, responses=errors(Busy, TooManyRuns))
+    @post("/retries", status_code=HTTP_202_ACCEPTED, opt=CHAT, responses=errors(Busy, TooManyRuns))
     async def retry_run(
         self, run_id: RunId, data: JSONBody[Retry], runs: NamedDependency[Runs], runner: NamedDependency[Runner]
     ) -> StartedRun:
@@ -469,7 +471,7 @@ class RunsApi(Controller):
         started = await runner.retry(await found_run(runs, run_id), data.team, short_entry(data.model, 200, "model"))
         return StartedRun(started.run_id, started.message_id)
 
-    @post("/cancel", status_code=HTTP_202_ACCEPTED)
+    @post("/cancel", status_code=HTTP_202_ACCEPTED, opt=CHAT)
     async def cancel_run(
         self, run_id: RunId, runs: NamedDependency[Runs], runner: NamedDependency[Runner]
     ) -> StartedRun:

@@ -12,6 +12,7 @@ from .projects import ProjectPages
 from .runs import RunPages
 from .sample import SamplePages
 from .teams import TeamPages
+from .tokens import TokenPages
 from .tool_servers import ToolPages
 
 controllers: list[type[Controller]] = [
@@ -27,4 +28,5 @@ controllers: list[type[Controller]] = [
     ToolPages,
     AgentPages,
     TeamPages,
+    TokenPages,
 ]

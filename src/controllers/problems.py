@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 AnyRequest = Request[Any, Any, Any]
 MEDIA_TYPE = "application/problem+json"
-PROGRAMS = ("/api", "/schema", "/health", "/metrics")  # where programs ask, who get problem documents
+PROGRAMS = ("/api", "/v1/", "/agui/", "/schema", "/health", "/metrics")  # where programs ask, who get problem documents
 # Of the framework's own errors, which know no word for a program, and only the name of a status for a person.
 CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 500: "internal"}
 SENTENCES = {
@@ -64,7 +64,7 @@ class FailedRun(Problem, kw_only=True):
 
 def answer_riverrun_error(request: AnyRequest, error: RiverrunError) -> Response[Any]:
     extra = {"code": error.code, **({"field": error.field} if error.field else {}), **error.extra}
-    return answer(request, error.status, error.message, extra)
+    return answer(request, error.status, error.message, extra, error.headers)
 
 
 def answer_http_exception(request: AnyRequest, error: HTTPException) -> Response[Any]:

@@ -13,15 +13,17 @@ from sqlalchemy.exc import SQLAlchemyError
 from uuid_utils.compat import uuid7
 
 from ..agents.events import Complete
-from ..errors import Forbidden, Internal, Invalid, RiverrunError, StorageUnavailable
+from ..errors import Internal, Invalid, RiverrunError, StorageUnavailable, Unauthorized
 from ..persistence.repositories import Projects, Runs
 from ..persistence.tables import DEFAULT_PROJECT
 from ..persistence.writer import is_passing
 from ..runs.journal import Journal, Sessions
 from ..runs.runner import Runner
+from ..settings import Settings
+from .access import Gate, Scope, bearer_of
 from .body import words
 from .finding import found_project, found_run, head_after
-from .origin import is_from_elsewhere
+from .origin import is_welcome
 from .socket_messages import (
     Auth,
     Cancel,
@@ -49,7 +51,6 @@ AnySocket = WebSocket[Any, Any, State]
 AUTH_PATIENCE = 10.0  # seconds for a token to come
 FOLLOW_LIMIT = 100  # runs that one connection may follow
 PING_LIMIT = 3  # pings without an answer after which a client counts as gone
-SCOPES = frozenset({"read", "chat", "admin"})
 
 
 @websocket("/api/ws")
@@ -57,11 +58,6 @@ async def api_socket(socket: AnySocket) -> None:
     # Always accepted: a page's script can read a close code, but not why a handshake was refused.
     await socket.accept()
     await Connection(socket).serve()
-
-
-async def admitted(_socket: AnySocket, _token: str | None) -> frozenset[str] | None:
-    """The scopes of who shows this token, or none; None when that does not let anybody in."""
-    return SCOPES
 
 
 class Ended(Exception):
@@ -83,7 +79,8 @@ class Connection:
         self._runner: Runner = state.runner
         self._journal: Journal = state.journal
         self._sessions: Sessions = state.sessions
-        self._scopes: frozenset[str] = frozenset()
+        self._gate: Gate = state.gate
+        self._bearer = bearer_of(socket)
         self._token_may_come = "authorization" not in socket.headers
         self._tasks = asyncio.TaskGroup()
         self._follows: dict[UUID, asyncio.Task[None]] = {}
@@ -111,29 +108,28 @@ class Connection:
     # Coming in
 
     async def _welcome(self) -> None:
-        if is_from_elsewhere(self._socket, frozenset(self._socket.app.state.settings.allowed_origins)):
-            raise Ended(CloseCode.FORBIDDEN, "This page is from another site; RIVERRUN_ALLOWED_ORIGINS can allow it.")
-        scopes = await admitted(self._socket, bearer(self._socket))
-        if scopes is None and self._token_may_come:
-            scopes = await self._token()
-        self._admit(scopes)
+        settings: Settings = self._socket.app.state.settings
+        if not is_welcome(self._socket, frozenset(settings.allowed_origins), frozenset(settings.cors_origins)):
+            raise Ended(CloseCode.FORBIDDEN, "This page is from another site; RIVERRUN_CORS_ORIGINS can let it in.")
+        if self._gate.required and self._token_may_come:
+            await self._wait_for_token()
+        await self._need("read")
         await self._tell(Connected(self.id, self._journal.heartbeat))
 
-    async def _token(self) -> frozenset[str] | None:
-        try:
+    async def _wait_for_token(self) -> None:
+        with suppress(TimeoutError):
             async with asyncio.timeout(AUTH_PATIENCE):
                 first = parse(await self._hear())
-        except TimeoutError:
-            return None
+                if isinstance(first, Auth):
+                    self._bearer = first.token
         self._token_may_come = False
-        return await admitted(self._socket, first.token) if isinstance(first, Auth) else None
 
-    def _admit(self, scopes: frozenset[str] | None) -> None:
-        if scopes is None:
-            raise Ended(CloseCode.UNAUTHORISED, "A token is needed: in the Authorization header or the first message.")
-        if not scopes & {"read", "chat"}:
-            raise Ended(CloseCode.FORBIDDEN, "This token may neither read nor chat.")
-        self._scopes = scopes
+    async def _need(self, scope: Scope) -> None:
+        """Asked for each request: a token that was revoked since counts no more. Raises Forbidden."""
+        try:
+            await self._gate.admit(self._bearer, scope)
+        except Unauthorized as refusal:
+            raise Ended(CloseCode.UNAUTHORISED, refusal.message) from refusal
 
     # What the client wants
 
@@ -173,14 +169,15 @@ class Connection:
                 case Ping(id):
                     await self._tell(Pong(id))
                 case Auth(token) if self._token_may_come:
-                    self._admit(await admitted(self._socket, token))
+                    self._bearer = token
+                    await self._need("read")
                 case Auth():
                     raise Invalid("A token comes as the first message, and only without an Authorization header.")
         except (RiverrunError, SQLAlchemyError, OSError) as error:
             await self._tell(Refused.of(as_refusal(error), getattr(request, "id", None)))
 
     async def _send(self, request: Send) -> None:
-        self._need("chat")
+        await self._need("chat")
         if request.follow:
             self._make_sure_of_room()
         content = words(request.content, self._runner.message_limit)
@@ -203,7 +200,7 @@ class Connection:
             self._begin(request.id, started.run_id, 0)
 
     async def _follow(self, request: Follow) -> None:
-        self._need("read")
+        await self._need("read")
         if request.run_id in self._follows:
             raise Invalid("This connection follows the run already.", field="run_id")
         self._make_sure_of_room()
@@ -220,14 +217,10 @@ class Connection:
         await self._tell(Unfollowed(request.id, request.run_id))
 
     async def _cancel(self, request: Cancel) -> None:
-        self._need("chat")
+        await self._need("chat")
         await self._found_run(request.run_id)
         await self._runner.cancel(request.run_id)
         await self._tell(Cancelling(request.id, request.run_id))
-
-    def _need(self, scope: str) -> None:
-        if scope not in self._scopes:
-            raise Forbidden(f"This token may not {scope}.")
 
     def _make_sure_of_room(self) -> None:
         if len(self._follows) >= FOLLOW_LIMIT:
@@ -291,11 +284,6 @@ class Connection:
             return
         with suppress(WebSocketDisconnect, OSError):  # it may have left at the same time
             await self._socket.close(ending.code, ending.reason)
-
-
-def bearer(socket: AnySocket) -> str | None:
-    scheme, _, token = socket.headers.get("authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else None
 
 
 def as_refusal(error: RiverrunError | SQLAlchemyError | OSError) -> RiverrunError:

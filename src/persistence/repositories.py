@@ -24,9 +24,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import aliased
 
-from .statements import CONVERSATION, LEASE, MESSAGE, Clock
+from .statements import API_TOKEN, CONVERSATION, LEASE, MESSAGE, Clock
 from .tables import (
     DEFAULT_PROJECT,
+    ApiToken,
     Conversation,
     Document,
     EventRow,
@@ -434,3 +435,26 @@ class Events(SQLAlchemyAsyncRepository[EventRow]):
         for row in await self.session.execute(query):
             found[row.run_id].append(row.payload)
         return found
+
+
+class KnownToken(NamedTuple):
+    id: UUID
+    scope: str
+    last_used_at: datetime | None
+
+
+# Made once: every request with a token asks this.
+KNOWN_TOKEN = select(API_TOKEN.c.id, API_TOKEN.c.scope, API_TOKEN.c.last_used_at).where(
+    API_TOKEN.c.hash == bindparam("hash")
+)
+
+
+class ApiTokens(SQLAlchemyAsyncRepository[ApiToken]):
+    model_type = ApiToken
+
+    async def known(self, hash: str) -> KnownToken | None:
+        row = (await self.session.execute(KNOWN_TOKEN, {"hash": hash})).one_or_none()
+        return KnownToken(*row) if row else None
+
+    async def newest(self) -> Sequence[ApiToken]:
+        return (await self.session.scalars(select(ApiToken).order_by(ApiToken.id.desc()))).all()

@@ -14,7 +14,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import aliased
 from sqlalchemy.sql.functions import FunctionElement
 
-from .tables import Conversation, EventRow, Message, Run
+from .tables import ApiToken, Conversation, EventRow, Message, Run
 
 Row = dict[str, Any]
 Write = Mapping[Executable, Sequence[Row]]
@@ -93,6 +93,8 @@ FINISH_MESSAGE = (
 FINISH_RUN = (
     update(RUN).where(RUN.c.id == bindparam("run")).values(status=bindparam("new_status"), ended_at=bindparam("now"))
 )
+API_TOKEN = table_of(ApiToken)
+NOTE_TOKEN_USE = update(API_TOKEN).where(API_TOKEN.c.id == bindparam("token")).values(last_used_at=bindparam("at"))
 ORDER = (
     ADD_CONVERSATION,
     TOUCH_CONVERSATION,
@@ -108,4 +110,5 @@ ORDER = (
     FENCES,
     FINISH_MESSAGE,
     FINISH_RUN,
+    NOTE_TOKEN_USE,
 )

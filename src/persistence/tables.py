@@ -221,3 +221,18 @@ class EventRow(CommonTableAttributes, AdvancedDeclarativeBase):
     type: Mapped[str] = mapped_column(String(20))
     turn: Mapped[int | None] = mapped_column(SmallInteger, default=None)
     payload: Mapped[str] = mapped_column(Text)
+
+
+class ApiToken(UUIDv7AuditBase):
+    """A program's key to the interfaces for programs. Only the SHA-256 of a token is kept, and its first characters.
+
+    `scope` is `read`, `chat` or `admin`. A token that is revoked is deleted.
+    """
+
+    __tablename__ = "api_token"
+
+    name: Mapped[str] = mapped_column(String(60), unique=True, index=True)
+    hash: Mapped[str] = mapped_column(String(64), unique=True, index=True)
+    start: Mapped[str] = mapped_column(String(10))
+    scope: Mapped[str] = mapped_column(String(10))
+    last_used_at: Mapped[datetime | None] = mapped_column(DateTimeUTC(timezone=True), default=None)
