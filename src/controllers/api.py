@@ -79,7 +79,8 @@ class Message(Struct):
     @classmethod
     def of(cls, row: tables.Message, view: RunView | None) -> "Message":
         if view is None:
-            return cls(row.id, "user", row.content, row.agent_name, row.created_at)
+            role: Literal["user", "assistant"] = "assistant" if row.role == "assistant" else "user"
+            return cls(row.id, role, row.content, row.agent_name, row.created_at)
         return cls(
             id=row.id,
             role="assistant",

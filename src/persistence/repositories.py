@@ -250,6 +250,27 @@ class Messages(SQLAlchemyAsyncRepository[Message]):
         rows = await self.session.scalars(query.order_by(Message.id.desc()).limit(limit))
         return list(reversed(rows.all()))
 
+    async def replies(self, content: str, latest: int) -> Sequence[Message]:
+        """Replies of this text in the latest conversations, the newest ones first and not more than a few."""
+        conversations = select(Conversation.id).where(Conversation.deleted_at.is_(None))
+        query = select(Message).where(
+            Message.conversation_id.in_(conversations.order_by(Conversation.active_at.desc()).limit(latest)),
+            Message.role == "assistant",
+            Message.content == content,
+        )
+        return (await self.session.scalars(query.order_by(Message.id.desc()).limit(20))).all()
+
+    async def path_to(self, message: Message, limit: int) -> list[tuple[str, str]]:
+        """Role and text of the messages up to this one, oldest first, without those that stayed empty."""
+        query = select(Message.role, Message.content).where(
+            Message.conversation_id == message.conversation_id, Message.id <= message.id, Message.content != ""
+        )
+        rows = await self.session.execute(query.order_by(Message.id.desc()).limit(limit))
+        return [(role, content) for role, content in reversed(rows.all())]
+
+    async def is_in(self, conversation_id: UUID, id: UUID) -> bool:
+        return await self.exists(Message.id == id, Message.conversation_id == conversation_id)
+
 
 class Runs(SQLAlchemyAsyncRepository[Run]):
     model_type = Run

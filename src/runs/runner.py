@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from datetime import datetime
 from typing import NamedTuple, Protocol
@@ -158,27 +158,39 @@ class Runner:
         team: str | None = None,
         conversation_id: UUID | None = None,
         project_id: UUID = tables.DEFAULT_PROJECT,
+        *,
+        parent_id: UUID | None = None,
+        history: Sequence[Message] = (),
     ) -> Started:
         """A person's message, the reply's place and a run, saved at once. No conversation: a new one of the project.
+
+        `parent_id` is the message that this one follows, if not the last one. `history` are messages that came
+        before and are not known here; its `system` messages hold for this run alone.
 
         One read and one write, for starts come in crowds. Raises NotFound, Busy, TooManyRuns, Invalid or
         StorageUnavailable.
         """
         at = now()
         if conversation_id is None:
-            title, chosen, history = title_of(content), await self.teams.find(team or DEFAULT), []
+            title, chosen, known_history = title_of(content), await self.teams.find(team or DEFAULT), []
             conversation_id = uuid7()
             conversation = conversation_row(conversation_id, title, chosen.name, at, project_id)
             rows: dict[Executable, list[Row]] = {ADD_CONVERSATION: [conversation]}
         else:
-            known = await self._read(conversation_id)
-            title, history, project_id = known.title or title_of(content), known.history, known.project_id
+            known = await self._read(conversation_id, until=parent_id)
+            title, known_history, project_id = known.title or title_of(content), known.history, known.project_id
             chosen = await self.teams.find(team or known.team)
             touched = {"conversation": conversation_id, "new_title": title, "new_team": chosen.name, "now": at}
             rows = {TOUCH_CONVERSATION: [touched]}
+        earlier = [message for message in history if message.role in ("user", "assistant")]
+        rows[ADD_MESSAGE] = [message_row(uuid7(), conversation_id, said.role, said.content, at) for said in earlier]
         started = Started(uuid7(), conversation_id, uuid7(), uuid7(), title)
-        rows[ADD_MESSAGE] = [message_row(started.user_message_id, conversation_id, "user", content, at)]
-        task = Task(messages=in_turns([*history, Message(role="user", content=content)]), model=self.model)
+        rows[ADD_MESSAGE].append(message_row(started.user_message_id, conversation_id, "user", content, at))
+        task = Task(
+            messages=in_turns([*known_history, *earlier, Message(role="user", content=content)]),
+            model=self.model,
+            context=Context(instructions=joined(said.content for said in history if said.role == "system")),
+        )
         await self._start(started, project_id, rows, chosen, task, at)
         return started
 
@@ -293,6 +305,7 @@ class Runner:
         watched = Watched(await self._paces.of(team.name))
         async with self._contexts.open(work.project_id, work.started.run_id) as context:
             troubles = list(context.troubles)
+            context = replace(context, instructions=joined([context.instructions, task.context.instructions]))
             async with aclosing(team.run(replace(task, context=context))) as events:
                 async for event in events:
                     if isinstance(event, Progress):
@@ -423,6 +436,10 @@ def in_turns(messages: Sequence[Message]) -> list[Message]:
                 message = Message(role="user", content=f"{before.content}\n\n{message.content}")
         turns.append(message)
     return turns
+
+
+def joined(texts: Iterable[str]) -> str:
+    return "\n\n".join(text for text in texts if text)
 
 
 def thought(begun: AgentStart, content: str) -> Interaction:
