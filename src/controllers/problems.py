@@ -11,7 +11,7 @@ from litestar.response import Template
 from litestar.status_codes import HTTP_500_INTERNAL_SERVER_ERROR
 from sqlalchemy.exc import SQLAlchemyError
 
-from ..errors import Invalid, RiverrunError, StorageUnavailable
+from ..errors import Invalid, RiverrunError, RunFailed, StorageUnavailable
 from ..persistence.writer import is_passing
 
 log = logging.getLogger(__name__)
@@ -65,12 +65,26 @@ def answer(
     request: AnyRequest, status: int, message: str, extra: dict[str, Any], headers: dict[str, str] | None = None
 ) -> Response[Any]:
     headers = {**(headers or {}), **NO_STORE}
-    if request.url.path.startswith(("/api/", "/schema", "/health", "/metrics")):
+    path = request.url.path
+    if path.startswith("/v1/"):
+        if status == RunFailed.status:
+            headers["x-should-retry"] = "false"  # OpenAI's clients would start the same run two more times
+        return Response(openai_error(status, message, extra), status_code=status, headers=headers)
+    if path.startswith(("/api/", "/schema", "/health", "/metrics")):
         problem = {"type": "about:blank", "status": status, "title": title(status), "detail": message, **extra}
         return Response(problem, status_code=status, media_type="application/problem+json", headers=headers)
     name = "errors/_notice.html" if "hx-request" in request.headers else "errors/show.html"
     context = {"status": status, "message": message, **extra}
     return Template(name, context=context, status_code=status, media_type="text/html", headers=headers)
+
+
+def openai_error(status: int, message: str, extra: dict[str, Any]) -> dict[str, Any]:
+    """As OpenAI answers, and as its clients read it."""
+    kinds = {401: "authentication_error", 403: "permission_error", 409: "conflict_error"}
+    kind = kinds.get(status, "invalid_request_error")
+    kind = "server_error" if status >= HTTP_500_INTERNAL_SERVER_ERROR else kind
+    known = {"message": message, "type": kind, "param": extra.get("field") or None, "code": extra.get("code")}
+    return {"error": {**known, **{name: value for name, value in extra.items() if name not in ("field", "errors")}}}
 
 
 def title(status: int) -> str:
