@@ -24,7 +24,7 @@ from . import __version__
 from .agents.mcp import Toolboxes
 from .agents.model import connect
 from .agents.teams import registry
-from .controllers import api, completions, pages, project_api
+from .controllers import agui, api, completions, pages, project_api
 from .controllers.health import health
 from .controllers.origin import check_origin
 from .controllers.problems import HANDLERS
@@ -119,6 +119,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             project_api.ProjectsApi,
             project_api.TeamsApi,
             completions.CompletionsApi,
+            agui.AguiApi,
             health,
             create_static_files_router(
                 path="/static",

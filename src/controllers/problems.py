@@ -70,7 +70,7 @@ def answer(
         if status == RunFailed.status:
             headers["x-should-retry"] = "false"  # OpenAI's clients would start the same run two more times
         return Response(openai_error(status, message, extra), status_code=status, headers=headers)
-    if path.startswith(("/api/", "/schema", "/health", "/metrics")):
+    if path.startswith(("/api/", "/agui/", "/schema", "/health", "/metrics")):
         problem = {"type": "about:blank", "status": status, "title": title(status), "detail": message, **extra}
         return Response(problem, status_code=status, media_type="application/problem+json", headers=headers)
     name = "errors/_notice.html" if "hx-request" in request.headers else "errors/show.html"
