@@ -81,7 +81,7 @@ def test_every_endpoint_is_described_and_no_other(app: Litestar) -> None:
     routes = {
         f"{method} {re.sub(typed, '}', route.path)}"
         for route in app.routes
-        if route.path.startswith(("/api", "/health"))
+        if route.path.startswith(("/api", "/v1", "/agui", "/health"))
         for method in getattr(route, "methods", ()) or ["WS"]
         if method not in ("OPTIONS", "HEAD")
     }

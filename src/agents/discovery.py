@@ -11,6 +11,8 @@ import msgspec
 LOCAL_SERVERS = {"Ollama": 11434, "LM Studio": 1234, "llama.cpp": 8080, "vLLM": 8000}
 PATIENCE = 0.4
 """Seconds for the whole search: what listens on loopback answers in a few milliseconds."""
+OURS = "riverrun"
+"""The owner of the models that another riverrun offers: its teams, which nobody wants as a model by accident."""
 
 NOT_FOR_CHAT = re.compile(
     r"embed|rerank|bge-|whisper|transcri|tts|speech|audio|realtime|dall-e|image|sora|moderation|guard|davinci|babbage",
@@ -25,6 +27,7 @@ class LocalServer(NamedTuple):
 
 class Named(msgspec.Struct):
     id: str
+    owned_by: str = ""
 
 
 class ModelList(msgspec.Struct):
@@ -50,15 +53,15 @@ async def find_local(
 async def models_at(session: aiohttp.ClientSession, port: int) -> list[str]:
     try:
         async with session.get(f"http://127.0.0.1:{port}/v1/models", allow_redirects=False) as response:
-            return read_models(await response.read()) if response.status == 200 else []
+            return read_models(await response.read(), without=OURS) if response.status == 200 else []
     except (aiohttp.ClientError, OSError, TimeoutError):
         return []
 
 
-def read_models(body: bytes) -> list[str]:
-    """The models' names; none when this is not a list of models."""
+def read_models(body: bytes, without: str | None = None) -> list[str]:
+    """The models' names, without those of one owner; none when this is not a list of models."""
     try:
-        return [model.id for model in msgspec.json.decode(body, type=ModelList).data]
+        return [model.id for model in msgspec.json.decode(body, type=ModelList).data if model.owned_by != without]
     except (msgspec.DecodeError, UnicodeDecodeError):
         return []
 

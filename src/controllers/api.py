@@ -161,7 +161,8 @@ class Message(Struct):
         row, view = exchange.message, exchange.run
         branches = list(exchange.branches)
         if view is None:
-            return cls(row.id, row.parent_id, branches, "user", row.content, row.agent_name, row.created_at)
+            role: Literal["user", "assistant"] = "assistant" if row.role == "assistant" else "user"
+            return cls(row.id, row.parent_id, branches, role, row.content, row.agent_name, row.created_at)
         return cls(
             id=row.id,
             parent_id=row.parent_id,

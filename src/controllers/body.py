@@ -44,7 +44,11 @@ def words(content: str, limit: int, field: str = "content") -> str:
 
 
 def clean(content: str) -> str:
-    return CONTROL.sub("", content.replace("\r\n", "\n").replace("\r", "\n")).strip()
+    return printable(content).strip()
+
+
+def printable(content: str) -> str:
+    return CONTROL.sub("", content.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def entry(content: str, limit: int, field: str, needed: str = "") -> str:

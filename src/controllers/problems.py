@@ -10,18 +10,19 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.plugins.problem_details import ProblemDetailsException
 from litestar.response import Template
+from litestar.status_codes import HTTP_500_INTERNAL_SERVER_ERROR
 from msgspec import UNSET, Struct, UnsetType
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..agents.events import FinalMessage
-from ..errors import Internal, Invalid, RiverrunError, StorageUnavailable
+from ..errors import Internal, Invalid, RiverrunError, RunFailed, StorageUnavailable
 from ..persistence.writer import is_passing
 
 log = logging.getLogger(__name__)
 
 AnyRequest = Request[Any, Any, Any]
 MEDIA_TYPE = "application/problem+json"
-PROGRAMS = ("/api", "/v1/", "/agui/", "/schema", "/health", "/metrics")  # where programs ask, who get problem documents
+PROGRAMS = ("/api", "/agui", "/schema", "/health", "/metrics")  # where programs ask, who get problem documents
 # Of the framework's own errors, which know no word for a program, and only the name of a status for a person.
 CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 500: "internal"}
 SENTENCES = {
@@ -114,6 +115,10 @@ def answer(
     request: AnyRequest, status: int, message: str, extra: dict[str, Any], headers: dict[str, str] | None = None
 ) -> Response[Any]:
     headers = {**(headers or {}), **NO_STORE}
+    if request.url.path.startswith("/v1/"):
+        if status == RunFailed.status:
+            headers["x-should-retry"] = "false"  # OpenAI's clients would start the same run two more times
+        return Response(openai_error(status, message, extra), status_code=status, headers=headers)
     if request.url.path.startswith(PROGRAMS):
         problem = ProblemDetailsException(
             status_code=status, type_="about:blank", title=title(status), detail=message, extra=extra, headers=headers
@@ -122,6 +127,15 @@ def answer(
     name = "errors/_notice.html" if "hx-request" in request.headers else "errors/show.html"
     context = {"status": status, "message": message, **extra}
     return Template(name, context=context, status_code=status, media_type="text/html", headers=headers)
+
+
+def openai_error(status: int, message: str, extra: dict[str, Any]) -> dict[str, Any]:
+    """As OpenAI answers, and as its clients read it."""
+    kinds = {401: "authentication_error", 403: "permission_error", 409: "conflict_error"}
+    kind = kinds.get(status, "invalid_request_error")
+    kind = "server_error" if status >= HTTP_500_INTERNAL_SERVER_ERROR else kind
+    known = {"message": message, "type": kind, "param": extra.get("field") or None, "code": extra.get("code")}
+    return {"error": {**known, **{name: value for name, value in extra.items() if name not in ("field", "errors")}}}
 
 
 def title(status: int) -> str:

@@ -148,7 +148,9 @@ def parse(text: str) -> Request | Refused:
         return request
     except UNREADABLE as error:
         sentence, _, place = str(error).partition(" - at `$")
-        return Refused.of(Invalid(f"{sentence.rstrip('.')}.", field=field_of(sentence, place.strip("`.") or "data")), id_in(text))
+        return Refused.of(
+            Invalid(f"{sentence.rstrip('.')}.", field=field_of(sentence, place.strip("`.") or "data")), id_in(text)
+        )
 
 
 def id_in(text: str) -> str | None:

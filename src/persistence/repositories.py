@@ -320,6 +320,25 @@ class Messages(SQLAlchemyAsyncRepository[Message]):
         waiting = (Message.id == id, Message.conversation_id == conversation_id, Message.status != "")
         return (await self.session.execute(delete(Message).where(*waiting).returning(Message.id))).first() is not None
 
+    async def replies(self, content: str, latest: int) -> Sequence[Message]:
+        """Replies of this text in the latest conversations, the newest ones first and not more than a few."""
+        conversations = select(Conversation.id).where(Conversation.deleted_at.is_(None))
+        query = select(Message).where(
+            Message.conversation_id.in_(conversations.order_by(Conversation.active_at.desc()).limit(latest)),
+            Message.role == "assistant",
+            Message.content == content,
+        )
+        return (await self.session.scalars(query.order_by(Message.id.desc()).limit(20))).all()
+
+    async def path_to(self, message: Message, limit: int) -> list[tuple[str, str]]:
+        """Role and text of the branch up to this message, oldest first, without instructions and what stayed empty."""
+        values = {"id": message.conversation_id, "last": message.id, "newest": limit}
+        rows = await self.session.execute(WITH_MESSAGES, values)
+        return [(row.role, row.content) for row in rows if row.content and row.role != "system"]
+
+    async def is_in(self, conversation_id: UUID, id: UUID) -> bool:
+        return await self.exists(Message.id == id, Message.conversation_id == conversation_id)
+
 
 class Runs(SQLAlchemyAsyncRepository[Run]):
     model_type = Run

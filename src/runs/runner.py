@@ -95,6 +95,14 @@ class Known(NamedTuple):
     history: list[Message]
     instructions: str
 
+    def after(self, rows: Sequence[Row], history: Sequence[Message]) -> "Known":
+        """With messages that it did not have."""
+        if not rows:
+            return self
+        said, instructions = split(history)
+        instructions = "\n\n".join(filter(None, (self.instructions, instructions)))
+        return self._replace(last=rows[-1]["id"], history=[*self.history, *said], instructions=instructions)
+
 
 Reason = Error | Literal["cancelled", "suspended"]
 
@@ -199,36 +207,34 @@ class Runner:
     ) -> Started:
         """A person's message, the reply's place and a run, saved at once.
 
-        No conversation: a new one of the project, in which `history` was said before. `parent_id`: the message that
-        this one follows, None for a first one; NIL: the last of the branch that is shown. `model` empty: the default.
+        No conversation: a new one of the project. `parent_id`: the message that this one follows, None for a first one;
+        NIL: the last of the branch that is shown. `model` empty: the default. `history`: messages that came between
+        and are not known here; what is said in the role of the system are instructions for this branch.
 
         One read and one write, for starts come in crowds. Raises NotFound, Busy, TooManyRuns, Invalid or
         StorageUnavailable.
         """
         at = now()
         rows: dict[Executable, list[Row]]
-        started_id, message_id, reply_id = uuid7(), uuid7(), uuid7()
         if conversation_id is None:
             chosen = await self.teams.find(team or DEFAULT)
             conversation_id = uuid7()
-            said = said_before(conversation_id, history, at)
-            known = Known(title_of(content), chosen.name, project_id, said[-1]["id"] if said else None, *split(history))
-            conversation = conversation_row(conversation_id, known.title, chosen.name, at, project_id, reply_id)
-            rows = {ADD_CONVERSATION: [conversation], ADD_MESSAGE: said}
+            known = Known(title_of(content), chosen.name, project_id, None, [], "")
+            rows = {ADD_CONVERSATION: [conversation_row(conversation_id, known.title, chosen.name, at, project_id)]}
         else:
             known = await self._read(conversation_id, parent_id)
             known = known._replace(title=known.title or title_of(content))
             chosen = await self.teams.find(team or known.team)
-            rows = {
-                TOUCH_CONVERSATION: [touch(conversation_id, known.title, chosen.name, reply_id, at)],
-                ADD_MESSAGE: [],
-            }
-        started = Started(started_id, conversation_id, message_id, reply_id, known.title)
+            rows = {}
+        rows[ADD_MESSAGE] = said_before(conversation_id, known, history, at)
+        known = known.after(rows[ADD_MESSAGE], history)
+        started = Started(uuid7(), conversation_id, uuid7(), uuid7(), known.title)
         rows[ADD_MESSAGE].append(
-            message_row(message_id, conversation_id, "user", content, at, parent_id=known.last),
+            message_row(started.user_message_id, conversation_id, "user", content, at, parent_id=known.last)
         )
+        touched = touch(conversation_id, known.title, chosen.name, started.message_id, at)
         asked = [*known.history, Message(role="user", content=content)]
-        await self._start(started, known, rows, chosen, asked, model, at)
+        await self._start(started, known, rows | {TOUCH_CONVERSATION: [touched]}, chosen, asked, model, at)
         return started
 
     async def retry(self, run: tables.Run, team: str = "", model: str = "") -> Started:
@@ -643,10 +649,13 @@ def split(history: Sequence[Message]) -> tuple[list[Message], str]:
     return said, "\n\n".join(message.content for message in history if message.role == "system")
 
 
-def said_before(conversation_id: UUID, history: Sequence[Message], at: datetime) -> list[Row]:
+def said_before(conversation_id: UUID, known: Known, history: Sequence[Message], at: datetime) -> list[Row]:
+    """Who goes on in a known branch tells its instructions again; they are kept once."""
     rows: list[Row] = []
     for message in history:
-        parent_id = rows[-1]["id"] if rows else None
+        if message.role == "system" and message.content in known.instructions:
+            continue
+        parent_id = rows[-1]["id"] if rows else known.last
         rows.append(message_row(uuid7(), conversation_id, message.role, message.content, at, parent_id=parent_id))
     return rows
 
