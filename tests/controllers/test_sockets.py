@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from riverrun.app import create_app
 from riverrun.controllers import sockets
 from riverrun.controllers.socket_messages import Refused, encode, parse
+from riverrun.errors import StorageUnavailable
 from riverrun.serving import WebSocketProtocol
 from riverrun.settings import Settings
 from tests.controllers.api_kit import Json, Program, text_of, types_of
@@ -567,6 +568,8 @@ async def guarded(model: ModelServer, tmp_path: Path, monkeypatch: pytest.Monkey
     """A riverrun where a token's name says what it may."""
 
     async def by_name(_: sockets.AnySocket, token: str | None) -> frozenset[str] | None:
+        if token == "unknown for now":
+            raise StorageUnavailable
         return frozenset({token}) if token in ("read", "chat", "admin") else None
 
     monkeypatch.setattr(sockets, "admitted", by_name)
@@ -592,6 +595,7 @@ async def test_without_a_token_nobody_gets_in(guarded: str, first: str | None) -
             await socket.send(first)
         assert (await Talk(socket, {}).closed())[0] == 4401
     assert (await refusal(guarded, additional_headers={"Authorization": "Bearer wrong"}))[0] == 4401
+    assert (await refusal(guarded, additional_headers={"Authorization": "Bearer unknown for now"}))[0] == 4503
 
 
 async def test_a_token_opens_what_its_scopes_say(guarded: str) -> None:
