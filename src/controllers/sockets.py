@@ -113,7 +113,10 @@ class Connection:
             raise Ended(CloseCode.FORBIDDEN, "This page is from another site; RIVERRUN_CORS_ORIGINS can let it in.")
         if self._gate.required and self._token_may_come:
             await self._wait_for_token()
-        await self._need("read")
+        try:
+            await self._need("read")
+        except StorageUnavailable as failure:
+            raise Ended(CloseCode.UNAVAILABLE, failure.message) from failure
         await self._tell(Connected(self.id, self._journal.heartbeat))
 
     async def _wait_for_token(self) -> None:
