@@ -18,6 +18,7 @@ from riverrun.agents.teams import registry
 from riverrun.app import create_app
 from riverrun.cli import riverrun
 from riverrun.client import Client, Run, Socket
+from riverrun.controllers import socket_messages
 from riverrun.errors import RiverrunError
 from riverrun.settings import Settings
 
@@ -80,11 +81,25 @@ def test_every_endpoint_is_described_and_no_other(app: Litestar) -> None:
         f"{method} {re.sub(typed, '}', route.path)}"
         for route in app.routes
         if route.path.startswith(("/api", "/health"))
-        for method in getattr(route, "methods", ["WS"])
+        for method in getattr(route, "methods", ()) or ["WS"]
         if method not in ("OPTIONS", "HEAD")
     }
     described = set(re.findall(r"^\| `([A-Z]+ /\S+)`", page("http"), re.MULTILINE))
     assert described == routes
+
+
+def test_every_message_over_the_websocket_is_described_with_its_fields_and_no_other() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` \|(.*)$", page("websocket"), re.MULTILINE))
+    kinds = {str(kind.__struct_config__.tag): kind for kind in socket_messages.Message.__subclasses__()}
+    assert set(rows) == set(kinds)
+    for tag, kind in kinds.items():
+        fields = set(kind.__struct_fields__) - {"id"}
+        assert [name for name in fields if f"`{name}`" not in rows[tag]] == [], tag
+
+
+def test_every_close_code_of_the_websocket_is_described_and_no_other() -> None:
+    described = {int(code) for code in re.findall(r"^\| (\d{4}) \|", page("websocket"), re.MULTILINE)}
+    assert described == set(socket_messages.CloseCode)
 
 
 def test_every_command_is_described_and_no_other() -> None:

@@ -114,7 +114,7 @@ class Connection:
     async def _welcome(self) -> None:
         if is_from_elsewhere(self._socket, frozenset(self._socket.app.state.settings.allowed_origins)):
             raise Ended(CloseCode.FORBIDDEN, "This page is from another site; RIVERRUN_ALLOWED_ORIGINS can allow it.")
-        scopes = await admitted(self._socket, bearer(self._socket))
+        scopes = await self._scopes_of(bearer(self._socket))
         if scopes is None and self._token_may_come:
             scopes = await self._token()
         self._admit(scopes)
@@ -127,7 +127,15 @@ class Connection:
         except TimeoutError:
             return None
         self._token_may_come = False
-        return await admitted(self._socket, first.token) if isinstance(first, Auth) else None
+        return await self._scopes_of(first.token) if isinstance(first, Auth) else None
+
+    async def _scopes_of(self, token: str | None) -> frozenset[str] | None:
+        try:
+            return await admitted(self._socket, token)
+        except (RiverrunError, SQLAlchemyError, OSError) as error:
+            refusal = as_refusal(error)
+            code = CloseCode.UNAVAILABLE if isinstance(refusal, StorageUnavailable) else CloseCode.INTERNAL
+            raise Ended(code, refusal.message) from error
 
     def _admit(self, scopes: frozenset[str] | None) -> None:
         if scopes is None:
@@ -174,7 +182,7 @@ class Connection:
                 case Ping(id):
                     await self._tell(Pong(id))
                 case Auth(token) if self._token_may_come:
-                    self._admit(await admitted(self._socket, token))
+                    self._admit(await self._scopes_of(token))
                 case Auth():
                     raise Invalid("A token comes as the first message, and only without an Authorization header.")
         except (RiverrunError, SQLAlchemyError, OSError) as error:

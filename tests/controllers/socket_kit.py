@@ -1,5 +1,6 @@
 """A program that talks over the WebSocket, and answers pings while it listens."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -9,6 +10,8 @@ import websockets
 from websockets.asyncio.client import ClientConnection
 
 from tests.controllers.api_kit import Json
+
+PATIENCE = 30.0  # seconds, so that what never comes fails a test instead of stopping it
 
 
 class Talk:
@@ -35,12 +38,11 @@ class Talk:
 
     async def hear_text(self) -> str:
         """The next message that is not a ping, as it came."""
-        while True:
-            text = await self.socket.recv()
-            assert isinstance(text, str)
-            if text != '{"type":"ping"}':
-                return text
-            await self.say("pong")
+        async with asyncio.timeout(PATIENCE):
+            while (text := await self.socket.recv()) == '{"type":"ping"}':
+                await self.say("pong")
+        assert isinstance(text, str)
+        return text
 
     async def events(self, *runs: str) -> dict[str, list[Json]]:
         """What is told of these runs until all of them are complete, in the order in which it came."""
@@ -55,7 +57,7 @@ class Talk:
 
     async def first_text(self, run: str) -> list[Json]:
         """The run's events up to its first text."""
-        told = []
+        told: list[Json] = []
         while not told or told[-1]["type"] != "agent_chunk":
             event = await self.hear()
             assert event["run_id"] == run
@@ -69,17 +71,17 @@ class Talk:
 
     async def to_the_end(self) -> list[Json]:
         """Everything that comes until the connection is closed, with pings, which are not answered."""
-        told = []
+        told: list[Json] = []
         with suppress(websockets.ConnectionClosed):
-            while True:
-                told.append(json.loads(await self.socket.recv()))
+            for _ in range(100_000):
+                async with asyncio.timeout(PATIENCE):
+                    told.append(json.loads(await self.socket.recv()))
         return told
 
 
 @asynccontextmanager
 async def talk(url: str, **options: Any) -> AsyncIterator[Talk]:
-    address = url.replace("http", "ws", 1) + "/api/ws"
-    async with websockets.connect(address, proxy=None, max_size=None, **options) as socket:
+    async with connect(url, **options) as socket:
         connected = json.loads(await socket.recv())
         assert connected["type"] == "connected", connected
         yield Talk(socket, connected)
@@ -87,6 +89,11 @@ async def talk(url: str, **options: Any) -> AsyncIterator[Talk]:
 
 async def refusal(url: str, **options: Any) -> tuple[int | None, str | None]:
     """The close code and reason of a connection that is not welcome."""
-    address = url.replace("http", "ws", 1) + "/api/ws"
-    async with websockets.connect(address, proxy=None, max_size=None, **options) as socket:
+    async with connect(url, **options) as socket:
         return await Talk(socket, {}).closed()
+
+
+def connect(url: str, **options: Any) -> websockets.connect:
+    """Without the library's own limits and pings: a test may read nothing for a while."""
+    address = url.replace("http", "ws", 1) + "/api/ws"
+    return websockets.connect(address, proxy=None, max_size=None, ping_interval=None, **options)

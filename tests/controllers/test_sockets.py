@@ -3,8 +3,9 @@
 import asyncio
 import json
 import socket
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,11 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from riverrun.app import create_app
+from riverrun.controllers import sockets
 from riverrun.controllers.socket_messages import Refused, encode, parse
+from riverrun.errors import StorageUnavailable
 from riverrun.serving import WebSocketProtocol
 from riverrun.settings import Settings
 from tests.controllers.api_kit import Json, Program, text_of, types_of
-from tests.controllers.socket_kit import Talk, refusal, talk
+from tests.controllers.socket_kit import Talk, connect, refusal, talk
 from tests.model_server import ModelServer
 from tests.postgres import Postgres
 from tests.server import Server, free_port
@@ -73,7 +76,7 @@ async def test_a_message_is_sent_and_its_run_told_exactly_as_over_sse(
     )
     started = await client.ask("send", id="my name for it", content="as sse")
     assert (started["type"], started["id"]) == ("started", "my name for it")
-    told = []
+    told: list[str] = []
     while not told or not told[-1].startswith('{"type":"complete"'):
         told.append(await client.hear_text())
     stream = (await program.client.get(f"/api/runs/{started['run_id']}/events")).text
@@ -162,7 +165,7 @@ async def test_following_and_unfollowing_in_one_breath(client: Talk, model: Mode
     for _ in range(20):
         await client.say("follow", id="f", run_id=run)
         await client.say("unfollow", id="u", run_id=run)
-        answers = []
+        answers: list[Json] = []
         while not answers or answers[-1]["type"] != "unfollowed":
             answers.append(await client.hear())
         assert answers[0]["type"] == "following"
@@ -308,11 +311,12 @@ async def test_who_answers_pings_stays_and_who_does_not_is_let_go(restless: Serv
     async with talk(restless.url) as answering, talk(restless.url) as silent:
         assert answering.connected["heartbeat"] == 0.2
         closed = asyncio.create_task(silent.closed())
-        pings = 0
-        while not closed.done() or pings < 8:
+        for pings in range(100):
+            if closed.done() and pings > 8:
+                break
             assert await answering.socket.recv() == '{"type":"ping"}'
             await answering.say("pong")
-            pings += 1
+        assert closed.done()
         assert await closed == (4408, "3 pings were not answered.")
         assert (await answering.ask("ping", id=None)) == {"type": "pong", "id": None}
 
@@ -444,9 +448,11 @@ class Abrupt(Impatient):
 
 
 @asynccontextmanager
-async def serving(folder: Path, model: ModelServer, protocol: type[WebSocketProtocol]) -> AsyncIterator[str]:
+async def serving(
+    folder: Path, model: ModelServer, protocol: type[WebSocketProtocol] = WebSocketProtocol, heartbeat: float = 15
+) -> AsyncIterator[str]:
     """riverrun in this process, where its tasks can be seen."""
-    app = create_app(Settings(data=folder, model_url=model.url))
+    app = create_app(Settings(data=folder, model_url=model.url, heartbeat=heartbeat))
     port = free_port()
     config = uvicorn.Config(
         app, port=port, ws=protocol, ws_ping_interval=None, ws_per_message_deflate=False, log_level="warning"
@@ -470,7 +476,11 @@ async def eventually(condition: Callable[[], bool]) -> None:
 
 
 def follows() -> int:
-    return sum(task.get_name().startswith("follow ") for task in asyncio.all_tasks())
+    return tasks_named("follow ")
+
+
+def tasks_named(start: str) -> int:
+    return sum(task.get_name().startswith(start) for task in asyncio.all_tasks())
 
 
 def no_follows() -> bool:
@@ -515,7 +525,7 @@ async def talk_on(client: Talk) -> None:
 
 async def test_a_client_that_leaves_takes_its_follows_with_it(model: ModelServer, tmp_path: Path) -> None:
     model.script([{"text": "on and on"}, {"gate": "nobody-there"}], match="left alone")
-    async with serving(tmp_path, model, WebSocketProtocol) as url:
+    async with serving(tmp_path, model) as url:
         async with talk(url) as client:
             for _ in range(3):
                 await client.first_text((await client.start("left alone"))["run_id"])
@@ -524,3 +534,79 @@ async def test_a_client_that_leaves_takes_its_follows_with_it(model: ModelServer
             await client.socket.wait_closed()
         await eventually(no_follows)
         model.open_gate("nobody-there")
+
+
+async def test_a_run_whose_client_leaves_while_it_is_saved_is_worked_on(model: ModelServer, tmp_path: Path) -> None:
+    async with serving(tmp_path, model, heartbeat=0.1) as url, httpx.AsyncClient(base_url=url) as http:
+        async with talk(url) as client:
+            with locked(tmp_path / "riverrun.db"):
+                await client.say("send", id="1", content="hello")
+                client.socket.transport.close()
+                await eventually(lambda: tasks_named("beat ") == 0)  # what was left of the connection has ended
+        program = Program(http)
+        conversations: list[Json] = []
+        while not conversations:
+            conversations = (await http.get("/api/conversations")).json()
+        run = (await program.messages(conversations[0]["id"]))[1]["run_id"]
+        async with asyncio.timeout(20):
+            assert (await program.events(run))[-1]["status"] == "complete"
+
+
+@contextmanager
+def locked(database: Path) -> Iterator[None]:
+    """While this is entered nothing can be saved."""
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+
+
+# Tokens: who is let in is decided elsewhere
+
+
+@pytest.fixture
+async def guarded(model: ModelServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
+    """A riverrun where a token's name says what it may."""
+
+    async def by_name(_: sockets.AnySocket, token: str | None) -> frozenset[str] | None:
+        if token == "unknown for now":
+            raise StorageUnavailable
+        return frozenset({token}) if token in ("read", "chat", "admin") else None
+
+    monkeypatch.setattr(sockets, "admitted", by_name)
+    monkeypatch.setattr(sockets, "AUTH_PATIENCE", 0.5)
+    async with serving(tmp_path, model) as url:
+        yield url
+
+
+async def test_a_token_comes_in_the_header_or_in_the_first_message(guarded: str) -> None:
+    async with talk(guarded, additional_headers={"Authorization": "Bearer read"}) as client:
+        assert (await client.ask("ping"))["type"] == "pong"
+    async with connect(guarded) as socket:
+        client = Talk(socket, {})
+        await client.say("auth", token="read")
+        assert (await client.hear())["type"] == "connected"
+        assert (await client.ask("auth", token="read"))["status"] == 400
+
+
+@pytest.mark.parametrize("first", ['{"type":"auth","token":"wrong"}', '{"type":"ping"}', "hello?", None])
+async def test_without_a_token_nobody_gets_in(guarded: str, first: str | None) -> None:
+    async with connect(guarded) as socket:
+        if first is not None:
+            await socket.send(first)
+        assert (await Talk(socket, {}).closed())[0] == 4401
+    assert (await refusal(guarded, additional_headers={"Authorization": "Bearer wrong"}))[0] == 4401
+    assert (await refusal(guarded, additional_headers={"Authorization": "Bearer unknown for now"}))[0] == 4503
+
+
+async def test_a_token_opens_what_its_scopes_say(guarded: str) -> None:
+    async with talk(guarded, additional_headers={"Authorization": "Bearer chat"}) as client:
+        run = (await client.start("hello"))["run_id"]
+        assert (await client.events(run))[run][-1]["type"] == "complete"  # what it has started it may see
+        refused = await client.ask("follow", run_id=run)
+        assert (refused["status"], refused["code"]) == (403, "forbidden")
+    async with talk(guarded, additional_headers={"Authorization": "Bearer read"}) as client:
+        for request in ({"type": "send", "content": "hello"}, {"type": "cancel", "run_id": run}):
+            assert (await client.ask(**request))["status"] == 403
+        await client.ask("follow", run_id=run)
+        assert (await client.events(run))[run][-1]["type"] == "complete"
+    assert (await refusal(guarded, additional_headers={"Authorization": "Bearer admin"}))[0] == 4403
