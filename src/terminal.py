@@ -290,7 +290,7 @@ class Growth:
         turn, text = reply.answer, reply.text
         if turn is None or not text:
             return Piece("")
-        if self._turn is None:
+        if turn.number != self._turn:
             begins, self._turn, self._written = self._turn is not None, turn.number, text
             return Piece(text, begins)
         if text.startswith(self._written):

@@ -32,7 +32,8 @@ def server(model: ModelServer, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 def environment(**settings: str) -> dict[str, str]:
-    plain = {name: value for name, value in os.environ.items() if not name.startswith(("RIVERRUN", "OPENAI", "NO_COL"))}
+    others = ("RIVERRUN", "OPENAI", "NO_COLOR", "PYTHONUNBUFFERED")
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     return plain | {"TERM": "xterm-256color"} | settings
 
 
