@@ -9,6 +9,7 @@ from .files import FilePages, RevisionPages
 from .memories import MemoryPages
 from .messages import MessagePages
 from .projects import ProjectPages
+from .replays import ReplayPages
 from .runs import RunPages
 from .sample import SamplePages
 from .teams import TeamPages
@@ -18,6 +19,7 @@ controllers: list[type[Controller]] = [
     ConversationPages,
     MessagePages,
     RunPages,
+    ReplayPages,
     ProjectPages,
     SamplePages,
     FilePages,
