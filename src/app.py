@@ -24,7 +24,7 @@ from . import __version__
 from .agents.mcp import Toolboxes
 from .agents.model import connect
 from .agents.teams import registry
-from .controllers import api, pages, project_api
+from .controllers import api, exports, pages, project_api
 from .controllers.health import health
 from .controllers.origin import check_origin
 from .controllers.problems import HANDLERS
@@ -116,6 +116,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             *pages.controllers,
             api.ConversationsApi,
             api.RunsApi,
+            exports.ExportsApi,
             project_api.ProjectsApi,
             project_api.TeamsApi,
             health,

@@ -5,6 +5,7 @@ from litestar import Controller
 from .agents import AgentPages
 from .conversations import ConversationPages
 from .documents import DocumentPages
+from .exports import ExportPages, ImportPages
 from .files import FilePages, RevisionPages
 from .memories import MemoryPages
 from .messages import MessagePages
@@ -17,6 +18,8 @@ from .tool_servers import ToolPages
 
 controllers: list[type[Controller]] = [
     ConversationPages,
+    ExportPages,
+    ImportPages,
     MessagePages,
     RunPages,
     ReplayPages,
