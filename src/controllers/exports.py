@@ -127,7 +127,7 @@ class ExportsApi(Controller):
 async def imported(content: bytes, project_id: UUID, journal: Journal, session: AsyncSession) -> UUID:
     if len(content) > FILE_LIMIT:
         raise TooLarge(f"A file of up to {FILE_LIMIT // 2**20} MB can be imported.", field="file")
-    return await bring_in(await read(content), project_id, journal, session)
+    return await bring_in(read(content), project_id, journal, session)
 
 
 async def as_json(conversation: tables.Conversation, messages: Messages, runs: Runs, journal: Journal) -> Stream:

@@ -5,6 +5,7 @@ Whatever a file says is checked like the words of a stranger: nothing is taken o
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, NamedTuple
 from uuid import UUID
@@ -48,6 +49,7 @@ LAST_TURN = 2**15 - 1
 LAST_SEQ = 2**31 - 1
 EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 LEFT_OPEN = Error(message="This reply was still being written when its conversation was exported.", code="interrupted")
 
 At = Annotated[datetime, Meta(tz=True)]
@@ -153,17 +155,22 @@ class Course(NamedTuple):
     ending: list[Event]
 
 
-async def read(content: bytes) -> Archive:
+def read(content: bytes) -> Archive:
     """The file, with the events still to be read. Raises Invalid, which says what is wrong and where."""
     try:
-        version = msgspec.json.decode(content, type=Version).riverrun
-        if version != FORMAT:
-            raise Invalid(f"This file has version {version} of the format; version {FORMAT} can be imported here.")
         archive = msgspec.json.decode(content, type=Archive)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as refusal:
+    except UNREADABLE as refusal:
+        with suppress(*UNREADABLE):  # a file of another version has other fields
+            check_version(msgspec.json.decode(content, type=Version).riverrun)
         raise Invalid(f"This is no conversation that riverrun has exported: {refusal}") from refusal
+    check_version(archive.riverrun)
     check_tree(archive)
     return archive
+
+
+def check_version(version: int) -> None:
+    if version != FORMAT:
+        raise Invalid(f"This file has version {version} of the format; version {FORMAT} can be imported here.")
 
 
 def check_tree(archive: Archive) -> None:
@@ -226,7 +233,7 @@ def named_by(start: Start) -> tuple[UUID, UUID, UUID]:
 def event_of(raw: Raw, place: str) -> Event:
     try:
         event: Event = decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as refusal:
+    except UNREADABLE as refusal:
         raise wrong(place, str(refusal)) from refusal
     return event
 
