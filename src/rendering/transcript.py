@@ -76,7 +76,7 @@ def heading(name: str, at: datetime) -> str:
 
 def of_turn(turn: Turn) -> Iterator[str]:
     """The turn of an agent that helped, folded."""
-    took = f", {duration(turn.duration_ms / 1000)}" if turn.duration_ms is not None else ""
+    took = f" ({duration(turn.duration_ms / 1000)})" if turn.duration_ms is not None else ""
     told = [*map(of_step, steps_of(turn)), *([prose(turn.text)] if turn.text.strip() else [])]
     yield folded(": ".join(filter(None, (turn.agent, turn.task or turn.role))) + took, told)
 

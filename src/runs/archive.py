@@ -162,7 +162,7 @@ def read(content: bytes) -> Archive:
     except UNREADABLE as refusal:
         with suppress(*UNREADABLE):  # a file of another version has other fields
             check_version(msgspec.json.decode(content, type=Version).riverrun)
-        raise Invalid(f"This is no conversation that riverrun has exported: {refusal}") from refusal
+        raise Invalid(f"This is no conversation that riverrun has exported: {refusal}.") from refusal
     check_version(archive.riverrun)
     check_tree(archive)
     return archive

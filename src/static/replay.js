@@ -12,7 +12,7 @@ function begin({ address, message, plays }) {
   let wanted;
   let asking = false;
 
-  for (const control of panel.querySelectorAll("[hidden]")) control.hidden = false;
+  for (const control of panel.querySelectorAll(".replay__play, .replay__speed, .replay__hint")) control.hidden = false;
   seek.addEventListener("input", () => show(seek.value));
   play?.addEventListener("click", () => (stream() ? show(moment().dataset.at) : start()));
   speed?.addEventListener("change", async () => {

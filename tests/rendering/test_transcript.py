@@ -40,7 +40,7 @@ def test_a_whole_run_is_told() -> None:
     assert text.startswith("# Rivers\n\n## You, 2026-11-20 12:30 UTC\n\n> Tell me of rivers\n\n## Writer, ")
     summaries = re.findall(r"<summary>(.*)</summary>", text)
     assert summaries == [
-        "Finder: Look &lt;there&gt;, 1.5 s",
+        "Finder: Look &lt;there&gt; (1.5 s)",
         "Thought",
         "Calls search: &lt;x&gt;",
         "Finds “rivers”: 1 passage",
