@@ -78,7 +78,7 @@ class ArchivedMessage(Struct, forbid_unknown_fields=True):
 
 
 class ArchivedRun(Struct, forbid_unknown_fields=True):
-    """`status` and `ended_at` are told for readers; what holds is what the events say."""
+    """`status` is told for readers; what holds is what the events say."""
 
     id: UUID
     user_message_id: UUID
@@ -190,7 +190,8 @@ def check_tree(archive: Archive) -> None:
     replies: set[UUID] = set()
     for number, run in enumerate(archive.runs):
         place = f"runs[{number}]"
-        check_time(run.created_at, place)
+        for at in filter(None, (run.created_at, run.ended_at)):
+            check_time(at, place)
         if roles.get(run.user_message_id) != "user":
             raise wrong(place, "its user_message_id is no message of a person")
         if roles.get(run.message_id) != "assistant" or run.message_id in replies:
@@ -399,7 +400,7 @@ def run_rows(archive: Archive, found: Sequence[Course], ids: dict[UUID, UUID]) -
             "model": storable(run.model),
             "status": course.view.status,
             "created_at": run.created_at,
-            "ended_at": course.view.ended_at,
+            "ended_at": run.ended_at or course.view.ended_at,
         }
         for run, course in zip(archive.runs, found, strict=True)
     ]
