@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from .agents.mcp import Toolboxes
 from .agents.model import connect
 from .agents.teams import registry
-from .controllers import agui, api, completions, openapi, pages, project_api
+from .controllers import agui, api, completions, exports, openapi, pages, project_api
 from .controllers.access import Gate, check_token
 from .controllers.body import check_media_type
 from .controllers.examples import EXAMPLES
@@ -123,6 +123,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             api.ConversationsApi,
             api.RunsApi,
             api_socket,
+            exports.ExportsApi,
             project_api.ProjectsApi,
             project_api.TeamsApi,
             completions.CompletionsApi,

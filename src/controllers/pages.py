@@ -5,10 +5,12 @@ from litestar import Controller
 from .agents import AgentPages
 from .conversations import ConversationPages
 from .documents import DocumentPages
+from .exports import ExportPages, ImportPages
 from .files import FilePages, RevisionPages
 from .memories import MemoryPages
 from .messages import MessagePages
 from .projects import ProjectPages
+from .replays import ReplayPages
 from .runs import RunPages
 from .sample import SamplePages
 from .teams import TeamPages
@@ -17,8 +19,11 @@ from .tool_servers import ToolPages
 
 controllers: list[type[Controller]] = [
     ConversationPages,
+    ExportPages,
+    ImportPages,
     MessagePages,
     RunPages,
+    ReplayPages,
     ProjectPages,
     SamplePages,
     FilePages,

@@ -6,6 +6,7 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 
 from ..agents.events import (
+    AgentChunk,
     AgentComplete,
     AgentStart,
     CodeChange,
@@ -137,6 +138,8 @@ def about(event: Event) -> str:
             return event.task or event.role or "begins"
         case AgentComplete():
             return f"{event.finish_reason or 'done'}, {duration(event.duration_ms / 1000)}"
+        case AgentChunk():
+            return event.text
         case Interaction(kind="tool_call" | "tool_response"):
             return ": ".join(filter(None, (event.tool_name, in_short(event)))) or "a tool"
         case Interaction(kind="message", agent=None):

@@ -17,6 +17,7 @@ from .highlight import highlight
 from .markdown import MarkdownStream, render
 from .steps import about, answer, arguments, counts, cut, duration, gist, hunks, in_short, kind, passages
 
+AGES = 1e9  # seconds, of which nobody needs to be told
 COLOURED = 10_000  # characters of what is behind "Show all"; 20 to 100 ms, and a page holds many
 
 ROOT = Path(__file__).parent.parent
@@ -92,7 +93,7 @@ def without_token(address: str) -> str:
 def time_left(progress: Progress) -> str:
     """As exactly as an estimate deserves; empty when there is none."""
     seconds = progress.metadata.get("seconds_left")
-    if not isinstance(seconds, (int, float)) or seconds <= 0:
+    if not isinstance(seconds, (int, float)) or not 0 < seconds < AGES:
         return ""
     if seconds < 90:
         return f"about {max(5, round(seconds / 5) * 5)} s left"

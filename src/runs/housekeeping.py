@@ -70,7 +70,11 @@ async def merge_chunks(events: Events, run_id: UUID) -> None:
     """The chunks of one turn become one, which keeps the last one's `seq`. No other event is ever rewritten."""
     chunks = [chunk for payload in await events.chunks(run_id) if isinstance(chunk := decode(payload), AgentChunk)]
     for _, group in groupby(sorted(chunks, key=lambda chunk: (chunk.turn, chunk.seq)), key=lambda chunk: chunk.turn):
-        parts = list(group)
+        parts: list[AgentChunk] = []
+        for chunk in group:
+            if chunk.offset == 0:
+                parts.clear()  # a further attempt has begun, and what the one before wrote is void
+            parts.append(chunk)
         last = parts[-1]
         whole = msgspec.structs.replace(last, offset=parts[0].offset, text="".join(part.text for part in parts))
         of_turn = (EventRow.run_id == run_id, EventRow.type == "agent_chunk", EventRow.turn == last.turn)

@@ -127,6 +127,7 @@ class RunView:
     activity: list[Event] = field(default_factory=list)  # all that was told but the text
     code_changes: list[CodeChange] = field(default_factory=list)
     taken_back: frozenset[UUID] = frozenset()  # revisions, as whoever shows it finds them
+    replayed: bool = False  # whether it is shown as it was, with nothing that could be done to it
     error: Error | None = None
     usage: Usage | None = None
 

@@ -1,0 +1,160 @@
+"""A conversation as a file: taken away as Markdown or JSON, and brought back from JSON."""
+
+import asyncio
+import re
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from litestar import Controller, MediaType, Request, Response, get, post
+from litestar.datastructures import State
+from litestar.di import NamedDependency
+from litestar.enums import RequestEncodingType
+from litestar.params import Body, FromPath, FromQuery
+from litestar.response import Stream
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ..errors import Invalid, TooLarge
+from ..persistence import tables
+from ..persistence.repositories import Conversations, Events, Messages, Projects, Runs
+from ..persistence.tables import DEFAULT_PROJECT
+from ..rendering.templates import to_html
+from ..rendering.transcript import Said, transcript
+from ..runs.archive import FILE_LIMIT, bring_in, read, written
+from ..runs.history import views_of
+from ..runs.journal import Journal
+from .answers import NO_STORE, html, see
+from .api import Conversation
+from .files import attachment
+from .finding import found, found_project
+from .forms import uploads
+
+AT_ONCE = 50  # messages whose runs are read together
+MARKDOWN = "text/markdown"
+UNFIT = re.compile(r'[\x00-\x1f\x7f"*/:<>?\\|]+')  # in a file's name, somewhere
+
+
+class ExportPages(Controller):
+    include_in_schema = False
+    path = "/c/{conversation_id:uuid}"
+
+    @get("/export.md")
+    async def markdown(
+        self,
+        conversation_id: FromPath[UUID],
+        conversations: NamedDependency[Conversations],
+        messages: NamedDependency[Messages],
+        runs: NamedDependency[Runs],
+        events: NamedDependency[Events],
+        journal: NamedDependency[Journal],
+    ) -> Response[str]:
+        return await as_markdown(await found(conversations, conversation_id), messages, runs, events, journal)
+
+    @get("/export.json")
+    async def json(
+        self,
+        conversation_id: FromPath[UUID],
+        conversations: NamedDependency[Conversations],
+        messages: NamedDependency[Messages],
+        runs: NamedDependency[Runs],
+        journal: NamedDependency[Journal],
+    ) -> Stream:
+        return await as_json(await found(conversations, conversation_id), messages, runs, journal)
+
+
+class ImportPages(Controller):
+    include_in_schema = False
+    path = "/p/{project_id:uuid}/imports"
+
+    @get()
+    async def new(self, project_id: FromPath[UUID], projects: NamedDependency[Projects]) -> Response[str]:
+        return html(import_page(await found_project(projects, project_id)))
+
+    @post(request_max_body_size=FILE_LIMIT + 1_000_000)
+    async def create(
+        self,
+        project_id: FromPath[UUID],
+        data: Annotated[dict[str, Any], Body(media_type=RequestEncodingType.MULTI_PART)],
+        projects: NamedDependency[Projects],
+        journal: NamedDependency[Journal],
+        db_session: NamedDependency[AsyncSession],
+    ) -> Response[Any]:
+        project = await found_project(projects, project_id)
+        try:
+            content = await uploads(data)[0].read()
+            conversation_id = await imported(content, project_id, journal, db_session)
+        except Invalid as refusal:
+            return html(import_page(project, refusal.message), status=refusal.status)
+        return see(f"/c/{conversation_id}")
+
+
+class ExportsApi(Controller):
+    path = "/api/conversations"
+    tags = ("conversations",)
+
+    @get("/{conversation_id:uuid}/export", media_type=MediaType.JSON)
+    async def export(
+        self,
+        conversation_id: FromPath[UUID],
+        conversations: NamedDependency[Conversations],
+        messages: NamedDependency[Messages],
+        runs: NamedDependency[Runs],
+        events: NamedDependency[Events],
+        journal: NamedDependency[Journal],
+        format: FromQuery[Literal["json", "markdown"]] = "json",
+    ) -> Response[Any]:
+        """All of a conversation: `json` to keep and to import, `markdown` to read."""
+        conversation = await found(conversations, conversation_id)
+        if format == "json":
+            return await as_json(conversation, messages, runs, journal)
+        return await as_markdown(conversation, messages, runs, events, journal)
+
+    @post("/import", request_max_body_size=FILE_LIMIT)
+    async def bring_in(
+        self,
+        request: Request[Any, Any, State],
+        projects: NamedDependency[Projects],
+        conversations: NamedDependency[Conversations],
+        journal: NamedDependency[Journal],
+        db_session: NamedDependency[AsyncSession],
+        project_id: FromQuery[UUID] = DEFAULT_PROJECT,
+    ) -> Conversation:
+        """Makes a conversation from an export in JSON, which is the body. All of its ids are new."""
+        await found_project(projects, project_id)
+        made = await imported(await request.body(), project_id, journal, db_session)
+        return Conversation.of(await found(conversations, made))
+
+
+async def imported(content: bytes, project_id: UUID, journal: Journal, session: AsyncSession) -> UUID:
+    if len(content) > FILE_LIMIT:
+        raise TooLarge(f"A file of up to {FILE_LIMIT // 2**20} MB can be imported.", field="file")
+    return await bring_in(read(content), project_id, journal, session)
+
+
+async def as_json(conversation: tables.Conversation, messages: Messages, runs: Runs, journal: Journal) -> Stream:
+    said = await messages.get_many(tables.Message.conversation_id == conversation.id, order_by=("id", False))
+    worked = await runs.get_many(tables.Run.conversation_id == conversation.id, order_by=("id", False))
+    await messages.session.close()
+    content = written(conversation, said, worked, journal)
+    return Stream(content, media_type=MediaType.JSON, headers=as_file(conversation, "json"))
+
+
+async def as_markdown(
+    conversation: tables.Conversation, messages: Messages, runs: Runs, events: Events, journal: Journal
+) -> Response[str]:
+    rows = await messages.get_many(tables.Message.conversation_id == conversation.id, order_by=("id", False))
+    said: list[Said] = []
+    for start in range(0, len(rows), AT_ONCE):
+        part = rows[start : start + AT_ONCE]
+        views = await views_of(part, runs, events, journal)
+        said += [Said(row.content, row.created_at, views.get(row.id)) for row in part]
+    text = await asyncio.to_thread(transcript, conversation.title, said)
+    return Response(text, media_type=MARKDOWN, headers=as_file(conversation, "md"))
+
+
+def as_file(conversation: tables.Conversation, ending: str) -> dict[str, str]:
+    name = UNFIT.sub(" ", conversation.title).strip(" .")[:80].rstrip() or "conversation"
+    return {**NO_STORE, "Content-Disposition": attachment(f"{name}.{ending}")}
+
+
+def import_page(project: tables.Project, problem: str = "") -> str:
+    return to_html("imports/new.html", project=project, part="", problem=problem, limit=FILE_LIMIT // 2**20)
