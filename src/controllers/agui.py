@@ -40,6 +40,7 @@ from ..rendering import sse
 from ..runs.journal import now
 from ..runs.rows import conversation_row
 from ..runs.runner import Runner, Started
+from .access import CHAT
 from .foreign import BODY_LIMIT, WRONG_MESSAGES, Content, Heard, Json, Sent, found_team, heard, translated
 
 VERSION = "1.0"
@@ -87,7 +88,7 @@ class RunAgentInput(Struct, rename="camel"):
 
 class AguiApi(Controller):
     path = "/agui"
-    tags = ("ag-ui",)
+    include_in_schema = False  # AG-UI's own document describes it
     exception_handlers = WRONG_MESSAGES
 
     @post(
@@ -95,7 +96,7 @@ class AguiApi(Controller):
         status_code=HTTP_200_OK,
         media_type=sse.MEDIA_TYPE,
         request_max_body_size=BODY_LIMIT,
-        opt={"exclude_from_compression": True},
+        opt={"exclude_from_compression": True, **CHAT},
     )
     async def run(
         self,

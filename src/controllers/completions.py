@@ -1,13 +1,11 @@
 """Teams as models of an OpenAI-compatible server, so that any OpenAI client can talk to them."""
 
 from collections.abc import AsyncGenerator, Iterator
-from http import HTTPStatus
 from typing import Any, Literal
 from uuid import UUID
 
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody
 from litestar.response import Stream
 from litestar.status_codes import HTTP_200_OK, HTTP_502_BAD_GATEWAY
@@ -33,6 +31,7 @@ from ..runs.continuation import place_after
 from ..runs.journal import Journal
 from ..runs.runner import Runner, Started
 from ..runs.view import RunView
+from .access import CHAT
 from .foreign import BODY_LIMIT, WRONG_MESSAGES, Content, Heard, Json, Sent, found_team, heard, translated
 from .problems import openai_error
 
@@ -117,26 +116,9 @@ class ChatCompletion(Struct):
     object: Literal["chat.completion"] = "chat.completion"
 
 
-class ChatError(Struct):
-    message: str
-    type: str
-    param: str | None
-    code: str | None
-
-
-class ErrorAnswer(Struct):
-    error: ChatError
-
-
-ERRORS = {
-    status: ResponseSpec(ErrorAnswer, description=HTTPStatus(status).phrase, generate_examples=False)
-    for status in (400, 403, 404, 409, 413, 502, 503)
-}
-
-
 class CompletionsApi(Controller):
     path = "/v1"
-    tags = ("openai",)
+    include_in_schema = False  # OpenAI's own document describes it
     exception_handlers = WRONG_MESSAGES
 
     @get("/models")
@@ -144,7 +126,7 @@ class CompletionsApi(Controller):
         """The teams."""
         return Models([Model.of(team) for team in await runner.teams.all()])
 
-    @get("/models/{name:str}", responses={status: ERRORS[status] for status in (400, 404)})
+    @get("/models/{name:str}")
     async def model(self, name: FromPath[str], runner: NamedDependency[Runner]) -> Model:
         return Model.of(await found_model(runner, name))
 
@@ -152,11 +134,7 @@ class CompletionsApi(Controller):
         "/chat/completions",
         status_code=HTTP_200_OK,
         request_max_body_size=BODY_LIMIT,
-        responses={
-            HTTP_200_OK: ResponseSpec(ChatCompletion, description="The reply, or chunks of it as a stream"),
-            **ERRORS,
-        },
-        opt={"exclude_from_compression": True},
+        opt={"exclude_from_compression": True, **CHAT},
     )
     async def complete(
         self,

@@ -20,6 +20,7 @@ from ..agents.events import (
     Usage,
 )
 from ..persistence.tables import DEFAULT_PROJECT
+from ..runs.archive import Archive, ArchivedConversation, ArchivedMessage, ArchivedRun
 from .api import (
     Added,
     Addition,
@@ -105,6 +106,10 @@ answered = Message(
     interactions=[interaction],
     code_changes=[code_change],
 )
+archived = ArchivedConversation(CONVERSATION, TITLE, TEAM, ASKED, ANSWER)
+question = ArchivedMessage(QUESTION, "user", QUERY, ASKED)
+archived_run = ArchivedRun(RUN, QUESTION, ANSWER, TEAM, MODEL, "complete", ASKED, ANSWERED, [])
+answer = ArchivedMessage(ANSWER, "assistant", CONTENT, ASKED, "Writer", QUESTION)
 wrong = WrongValue("Expected `str`, got `int`", "content", "body")
 
 EXAMPLES: list[Struct] = [
@@ -131,6 +136,10 @@ EXAMPLES: list[Struct] = [
     conversation,
     answered,
     ConversationWithMessages(CONVERSATION, DEFAULT_PROJECT, TITLE, TEAM, ASKED, ANSWERED, messages=[asked, answered]),
+    Archive(1, archived, [question, answer], [archived_run]),
+    archived,
+    answer,
+    archived_run,
     StartedRun(RUN, ANSWER),
     Reply(RUN, CONVERSATION, QUESTION, "complete", final, [code_change], USAGE),
     RunStatus(

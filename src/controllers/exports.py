@@ -2,34 +2,52 @@
 
 import asyncio
 import re
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any
 from uuid import UUID
 
 from litestar import Controller, MediaType, Request, Response, get, post
 from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.enums import RequestEncodingType
-from litestar.params import Body, FromPath, FromQuery
+from litestar.openapi import ResponseSpec
+from litestar.openapi.spec import Example, OpenAPIMediaType, Operation, Reference, RequestBody
+from litestar.params import Body, FromPath, QueryParameter
 from litestar.response import Stream
+from litestar.status_codes import HTTP_200_OK
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ..errors import Invalid, TooLarge
+from ..errors import Invalid, NotFound, TooLarge
 from ..persistence import tables
 from ..persistence.repositories import Conversations, Events, Messages, Projects, Runs
 from ..persistence.tables import DEFAULT_PROJECT
 from ..rendering.templates import to_html
 from ..rendering.transcript import Said, transcript
-from ..runs.archive import FILE_LIMIT, bring_in, read, written
+from ..runs.archive import FILE_LIMIT, Archive, bring_in, read, written
+from ..runs.branches import Tree
 from ..runs.history import views_of
 from ..runs.journal import Journal
+from .access import CHAT
 from .answers import NO_STORE, html, see
-from .api import Conversation
+from .api import Conversation, ConversationId
 from .files import attachment
 from .finding import found, found_project
 from .forms import uploads
+from .openapi import errors
 
 AT_ONCE = 50  # messages whose runs are read together
 MARKDOWN = "text/markdown"
+FILE = ResponseSpec(Archive, generate_examples=False, description="The conversation as a file.")
+TEXT = ResponseSpec(
+    str,
+    generate_examples=False,
+    description="The conversation as text.",
+    media_type=MARKDOWN,
+    examples=[
+        Example("rivers", value="# Rivers\n\n## You, 2026-11-20 09:30 UTC\n\n> Which rivers reach the North Sea?\n")
+    ],
+)
+IMPORTED = RequestBody({MediaType.JSON: OpenAPIMediaType(Reference("#/components/schemas/Archive"))}, required=True)
 UNFIT = re.compile(r'[\x00-\x1f\x7f"*/:<>?\\|]+')  # in a file's name, somewhere
 
 
@@ -87,38 +105,54 @@ class ImportPages(Controller):
         return see(f"/c/{conversation_id}")
 
 
+@dataclass
+class Import(Operation):
+    """The body is read as it comes, since that is a third of the work for a large one; so it has to be told here."""
+
+    def __post_init__(self) -> None:
+        self.request_body = IMPORTED
+
+
 class ExportsApi(Controller):
     path = "/api/conversations"
     tags = ("conversations",)
 
-    @get("/{conversation_id:uuid}/export", media_type=MediaType.JSON)
-    async def export(
+    @get("/{conversation_id:uuid}/export", media_type=MediaType.JSON, responses={HTTP_200_OK: FILE})
+    async def export_conversation(
         self,
-        conversation_id: FromPath[UUID],
+        conversation_id: ConversationId,
+        conversations: NamedDependency[Conversations],
+        messages: NamedDependency[Messages],
+        runs: NamedDependency[Runs],
+        journal: NamedDependency[Journal],
+    ) -> Stream:
+        """Exports a conversation. All of its branches with everything that agents did, to keep and to import."""
+        return await as_json(await found(conversations, conversation_id), messages, runs, journal)
+
+    @get("/{conversation_id:uuid}/transcript", media_type=MARKDOWN, responses={HTTP_200_OK: TEXT})
+    async def read_transcript(
+        self,
+        conversation_id: ConversationId,
         conversations: NamedDependency[Conversations],
         messages: NamedDependency[Messages],
         runs: NamedDependency[Runs],
         events: NamedDependency[Events],
         journal: NamedDependency[Journal],
-        format: FromQuery[Literal["json", "markdown"]] = "json",
-    ) -> Response[Any]:
-        """All of a conversation: `json` to keep and to import, `markdown` to read."""
-        conversation = await found(conversations, conversation_id)
-        if format == "json":
-            return await as_json(conversation, messages, runs, journal)
-        return await as_markdown(conversation, messages, runs, events, journal)
+    ) -> Response[str]:
+        """Reads a conversation as Markdown. What was said, and what agents did in short."""
+        return await as_markdown(await found(conversations, conversation_id), messages, runs, events, journal)
 
-    @post("/import", request_max_body_size=FILE_LIMIT)
-    async def bring_in(
+    @post("/import", operation_class=Import, opt=CHAT, request_max_body_size=FILE_LIMIT, responses=errors(NotFound))
+    async def import_conversation(
         self,
         request: Request[Any, Any, State],
         projects: NamedDependency[Projects],
         conversations: NamedDependency[Conversations],
         journal: NamedDependency[Journal],
         db_session: NamedDependency[AsyncSession],
-        project_id: FromQuery[UUID] = DEFAULT_PROJECT,
+        project_id: Annotated[UUID, QueryParameter(description="The project that it comes into.")] = DEFAULT_PROJECT,
     ) -> Conversation:
-        """Makes a conversation from an export in JSON, which is the body. All of its ids are new."""
+        """Imports a conversation that was exported. All of its ids are new."""
         await found_project(projects, project_id)
         made = await imported(await request.body(), project_id, journal, db_session)
         return Conversation.of(await found(conversations, made))
@@ -131,7 +165,8 @@ async def imported(content: bytes, project_id: UUID, journal: Journal, session: 
 
 
 async def as_json(conversation: tables.Conversation, messages: Messages, runs: Runs, journal: Journal) -> Stream:
-    said = await messages.get_many(tables.Message.conversation_id == conversation.id, order_by=("id", False))
+    of_this = (tables.Message.conversation_id == conversation.id, tables.Message.status == "")
+    said = await messages.get_many(*of_this, order_by=("id", False))
     worked = await runs.get_many(tables.Run.conversation_id == conversation.id, order_by=("id", False))
     await messages.session.close()
     content = written(conversation, said, worked, journal)
@@ -141,12 +176,12 @@ async def as_json(conversation: tables.Conversation, messages: Messages, runs: R
 async def as_markdown(
     conversation: tables.Conversation, messages: Messages, runs: Runs, events: Events, journal: Journal
 ) -> Response[str]:
-    rows = await messages.get_many(tables.Message.conversation_id == conversation.id, order_by=("id", False))
+    rows = await messages.of_ids(Tree(await messages.links(conversation.id)).path(conversation.leaf_id))
     said: list[Said] = []
     for start in range(0, len(rows), AT_ONCE):
         part = rows[start : start + AT_ONCE]
         views = await views_of(part, runs, events, journal)
-        said += [Said(row.content, row.created_at, views.get(row.id)) for row in part]
+        said += [Said(row.role, row.content, row.created_at, views.get(row.id)) for row in part if row.role != "system"]
     text = await asyncio.to_thread(transcript, conversation.title, said)
     return Response(text, media_type=MARKDOWN, headers=as_file(conversation, "md"))
 

@@ -14,6 +14,7 @@ from uuid import UUID
 from litestar.openapi import OpenAPIConfig, ResponseSpec
 from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
 from litestar.openapi.spec import (
+    Components,
     Discriminator,
     Example,
     OpenAPI,
@@ -24,6 +25,7 @@ from litestar.openapi.spec import (
     Parameter,
     Reference,
     Schema,
+    SecurityScheme,
     Tag,
 )
 from msgspec import UNSET, Struct, UnsetType
@@ -40,13 +42,18 @@ from ..errors import (
     RunFailed,
     StorageUnavailable,
     TooLarge,
+    Unauthorized,
     UnsupportedMedia,
 )
 from ..rendering import sse
 from .problems import MEDIA_TYPE, PROGRAMS, FailedRun, Problem, title
 
+WITH_TOKEN = SecurityScheme(
+    "http", scheme="bearer", description="An API token, made in the page; needed where `RIVERRUN_API_TOKENS` says so."
+)
 UNSAFE = ("post", "put", "patch", "delete")
 METHODS = ("get", *UNSAFE)
+OPERATION = "operation"  # open to whoever watches over the server
 TAGS = [
     Tag("conversations", "What people and agents said. A message that is sent starts a run, which writes the reply."),
     Tag(
@@ -59,7 +66,7 @@ TAGS = [
     ),
     Tag("projects", "What conversations have in common: instructions, memories, files and documents."),
     Tag("teams", "Who can be asked to work."),
-    Tag("operation", "For those who keep it running."),
+    Tag(OPERATION, "For those who keep it running."),
 ]
 
 # Of a text of which something must be left when it is cleaned. Told, not checked here: `body` answers with a sentence.
@@ -146,9 +153,12 @@ def config() -> OpenAPIConfig:
     return OpenAPIConfig(
         title="riverrun",
         version=__version__,
-        description="Talk with an assistant or a team of agents, and follow their work as it happens.",
+        description="Talk with an assistant or a team of agents, and follow their work as it happens. OpenAI's clients "
+        "find the teams as models below `/v1`, AG-UI's as agents below `/agui`.",
         path="/schema",
         tags=TAGS,
+        components=Components(security_schemes={"token": WITH_TOKEN}),
+        security=[{}, {"token": []}],
         use_handler_docstrings=True,
         operation_id_creator=lambda handler, _method, _path: handler.handler_name,
         render_plugins=[JsonRenderPlugin(), YamlRenderPlugin()],
@@ -195,7 +205,8 @@ def common_errors(operation: Operation, method: str) -> Iterator[type[RiverrunEr
     parameters = [parameter for parameter in operation.parameters or () if isinstance(parameter, Parameter)]
     if parameters or operation.request_body:
         yield Invalid
-    if method in UNSAFE:
+    if operation.tags != [OPERATION]:
+        yield Unauthorized
         yield Forbidden
     if any(parameter.param_in == "path" for parameter in parameters):
         yield NotFound

@@ -178,6 +178,8 @@ class Fragments:
 
     def _take_in(self, said: Interaction) -> str:
         """What a person added stands above the reply from now on, and waits no more."""
+        if self.view.replayed:
+            return ""
         message = {"id": said.message_id, "content": said.content}
         bubble = to_html("messages/_user.html", message=message, branches=())
         return self._put("message", "beforebegin", bubble) + partial(f"#waiting-{said.message_id}", "delete", "")
@@ -190,7 +192,8 @@ class Fragments:
 
     def _end(self) -> str:
         acts = to_html("messages/_acts.html", running=False)
-        return self._put("stream", "delete", "") + partial("#composer-acts", "outerHTML", acts)
+        ended = self._put("stream", "delete", "")
+        return ended if self.view.replayed else ended + partial("#composer-acts", "outerHTML", acts)
 
     def _put(self, name: str, swap: str, html: str, within: str = "") -> str:
         return partial(f"#{self._id(name)}{within}", swap, html)

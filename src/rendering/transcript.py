@@ -32,8 +32,9 @@ HTML = re.compile(
 
 
 class Said(NamedTuple):
-    """A message; `run` is what wrote it, None for a person's."""
+    """A message; `run` is what wrote it, None for a person's and for a reply that a program brought."""
 
+    role: str
     content: str
     at: datetime
     run: RunView | None
@@ -42,7 +43,12 @@ class Said(NamedTuple):
 def transcript(title: str, messages: Iterable[Said]) -> str:
     sections = [f"# {plain(title) or 'Untitled'}"]
     for message in messages:
-        sections += of_run(message.run, message.at) if message.run else of_person(message)
+        if message.run:
+            sections += of_run(message.run, message.at)
+        elif message.role == "assistant":
+            sections += [heading("", message.at), prose(message.content)]
+        else:
+            sections += of_person(message)
     return "\n\n".join(sections) + "\n"
 
 

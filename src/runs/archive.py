@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from graphlib import CycleError, TopologicalSorter
 from typing import Annotated, Any, Literal, NamedTuple
 from uuid import UUID
 
@@ -38,6 +39,7 @@ from ..persistence import tables
 from ..persistence.repositories import Conversations
 from ..persistence.statements import ADD_EVENT, CONVERSATION, MESSAGE, RUN, Row
 from .journal import Journal, Recorded, now, to_row
+from .rows import message_row
 from .view import RunView
 
 FORMAT = 1
@@ -70,7 +72,7 @@ class ArchivedMessage(Struct, forbid_unknown_fields=True):
     """`parent_id` is the message that this one follows."""
 
     id: UUID
-    role: Literal["user", "assistant"]
+    role: Literal["user", "assistant", "system"]
     content: str
     created_at: At
     agent_name: Name | None = None
@@ -92,6 +94,8 @@ class ArchivedRun(Struct, forbid_unknown_fields=True):
 
 
 class Archive(Struct, forbid_unknown_fields=True):
+    """A conversation with all of its branches, and with the runs that wrote its replies."""
+
     riverrun: int
     conversation: ArchivedConversation
     messages: list[ArchivedMessage]
@@ -127,13 +131,12 @@ async def written(
 
 
 def of_conversation(row: tables.Conversation) -> ArchivedConversation:
-    return ArchivedConversation(row.id, row.title, row.team, row.created_at, getattr(row, "leaf_id", None))
+    return ArchivedConversation(row.id, row.title, row.team, row.created_at, row.leaf_id)
 
 
 def of_message(row: tables.Message) -> ArchivedMessage:
-    role: Literal["user", "assistant"] = "assistant" if row.role == "assistant" else "user"
-    parent_id = getattr(row, "parent_id", None)
-    return ArchivedMessage(row.id, role, row.content, row.created_at, row.agent_name, parent_id)
+    role = msgspec.convert(row.role, Literal["user", "assistant", "system"])
+    return ArchivedMessage(row.id, role, row.content, row.created_at, row.agent_name, row.parent_id)
 
 
 def of_run(row: tables.Run) -> ArchivedRun:
@@ -182,9 +185,8 @@ def check_tree(archive: Archive) -> None:
         check_time(message.created_at, place)
         if message.id in roles:
             raise wrong(place, "its id stands there twice")
-        if message.parent_id is not None and message.parent_id not in roles:
-            raise wrong(place, "the message that it follows does not come before it")
         roles[message.id] = message.role
+    check_parents(archive.messages)
     if archive.conversation.leaf_id is not None and archive.conversation.leaf_id not in roles:
         raise wrong("conversation", "its leaf_id is no message")
     replies: set[UUID] = set()
@@ -199,10 +201,18 @@ def check_tree(archive: Archive) -> None:
         replies.add(run.message_id)
     if len({run.id for run in archive.runs}) < len(archive.runs):
         raise wrong("runs", "an id stands there twice")
-    if missing := sum(role == "assistant" for role in roles.values()) - len(replies):
-        raise wrong(
-            "runs", f"{missing} of the replies has no run" if missing == 1 else f"{missing} replies have no run"
-        )
+
+
+def check_parents(messages: Sequence[ArchivedMessage]) -> None:
+    """Raises Invalid where one follows nothing that there is, or itself in the end."""
+    parents = {message.id: {message.parent_id} - {None} for message in messages}
+    for number, message in enumerate(messages):
+        if message.parent_id is not None and message.parent_id not in parents:
+            raise wrong(f"messages[{number}]", "the message that it follows is not there")
+    try:
+        TopologicalSorter(parents).prepare()
+    except CycleError as circle:
+        raise wrong("messages", f"{circle.args[1][0]} follows itself") from circle
 
 
 async def courses(archive: Archive) -> list[Course]:
@@ -354,38 +364,35 @@ async def add(session: AsyncSession, table: Table, rows: Sequence[Row]) -> None:
 def conversation_row(archive: Archive, ids: dict[UUID, UUID], project_id: UUID) -> Row:
     told, at = archive.conversation, now()
     leaf = told.leaf_id or (archive.messages[-1].id if archive.messages else None)
-    return in_columns(
-        CONVERSATION,
-        id=ids[told.id],
-        project_id=project_id,
-        title=storable(told.title),
-        team=storable(told.team),
-        leaf_id=ids[leaf] if leaf else None,
-        created_at=told.created_at,
-        active_at=at,
-        deleted_at=at,
-    )
+    return {
+        "id": ids[told.id],
+        "project_id": project_id,
+        "title": storable(told.title),
+        "team": storable(told.team),
+        "leaf_id": ids[leaf] if leaf else None,
+        "created_at": told.created_at,
+        "active_at": at,
+        "deleted_at": at,
+    }
 
 
 def message_rows(archive: Archive, found: Sequence[Course], ids: dict[UUID, UUID]) -> list[Row]:
     """A reply is what its run's events say, so that a model is told nothing that a person cannot see."""
     replies = {run.message_id: (run, course.view) for run, course in zip(archive.runs, found, strict=True)}
-    rows = []
+    rows: list[Row] = []
     for message in archive.messages:
         run, view = replies.get(message.id, (None, None))
         parent = message.parent_id or (run.user_message_id if run else None)
-        row = in_columns(
-            MESSAGE,
-            id=ids[message.id],
-            conversation_id=ids[archive.conversation.id],
+        row = message_row(
+            ids[message.id],
+            ids[archive.conversation.id],
+            message.role,
+            storable(view.content if view else message.content),
+            message.created_at,
             parent_id=ids[parent] if parent else None,
             run_id=ids[run.id] if run else None,
-            role=message.role,
-            content=storable(view.content if view else message.content),
-            agent_name=storable(view.answer.agent)[:100] if view and view.answer else None,
-            created_at=message.created_at,
         )
-        rows.append(row)
+        rows.append(row | {"agent_name": storable(view.answer.agent)[:100] if view and view.answer else None})
     return rows
 
 
@@ -404,11 +411,6 @@ def run_rows(archive: Archive, found: Sequence[Course], ids: dict[UUID, UUID]) -
         }
         for run, course in zip(archive.runs, found, strict=True)
     ]
-
-
-def in_columns(table: Table, **values: object) -> Row:
-    """The values for which the table has columns."""
-    return {name: value for name, value in values.items() if name in table.c}
 
 
 def storable(text: str) -> str:

@@ -40,7 +40,7 @@ BURST = 0.1  # seconds without commits that a writer may make up for, so that on
 PENDING_LIMIT = 8 * 2**20  # characters that wait for the database before the runs have to wait too
 BACKLOG_LIMIT = 256  # batches that a slow follower may have in memory; it then reads on from the log
 RECENT = 16  # events of a run that are kept at hand
-PAGE = 1000  # events read from the log at once
+PAGE = 200  # events read from the log at once; many who read on at the same time hold so many each
 LOOK = 0.2  # seconds between two looks at the runs that other processes write
 
 Sessions = Callable[[], AbstractAsyncContextManager[AsyncSession]]

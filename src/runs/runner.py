@@ -100,7 +100,6 @@ class Known(NamedTuple):
         if not rows:
             return self
         said, instructions = split(history)
-        instructions = "\n\n".join(filter(None, (self.instructions, instructions)))
         return self._replace(last=rows[-1]["id"], history=[*self.history, *said], instructions=instructions)
 
 
@@ -209,7 +208,7 @@ class Runner:
 
         No conversation: a new one of the project. `parent_id`: the message that this one follows, None for a first one;
         NIL: the last of the branch that is shown. `model` empty: the default. `history`: messages that came between
-        and are not known here; what is said in the role of the system are instructions for this branch.
+        and are not known here; what is said in the role of the system are instructions for this turn.
 
         One read and one write, for starts come in crowds. Raises NotFound, Busy, TooManyRuns, Invalid or
         StorageUnavailable.
@@ -226,7 +225,7 @@ class Runner:
             known = known._replace(title=known.title or title_of(content))
             chosen = await self.teams.find(team or known.team)
             rows = {}
-        rows[ADD_MESSAGE] = said_before(conversation_id, known, history, at)
+        rows[ADD_MESSAGE] = said_before(conversation_id, known.last, history, at)
         known = known.after(rows[ADD_MESSAGE], history)
         started = Started(uuid7(), conversation_id, uuid7(), uuid7(), known.title)
         rows[ADD_MESSAGE].append(
@@ -264,7 +263,9 @@ class Runner:
         if wanted not in (None, FIRST) and rows[-1].id is None:
             raise Invalid("There is no such message in this conversation.", field="parent_id")
         history = [Message(role=row.role, content=row.content) for row in rows if row.content]
-        return Known(rows[0].title, rows[0].team, rows[0].project_id, rows[-1].id, *split(history))
+        said, _ = split(history)
+        _, instructions = split(last_turn(history))
+        return Known(rows[0].title, rows[0].team, rows[0].project_id, rows[-1].id, said, instructions)
 
     async def _start(
         self,
@@ -649,13 +650,17 @@ def split(history: Sequence[Message]) -> tuple[list[Message], str]:
     return said, "\n\n".join(message.content for message in history if message.role == "system")
 
 
-def said_before(conversation_id: UUID, known: Known, history: Sequence[Message], at: datetime) -> list[Row]:
-    """Who goes on in a known branch tells its instructions again; they are kept once."""
+def last_turn(history: Sequence[Message]) -> list[Message]:
+    """What came after the last reply: instructions hold for the turn before which they stand."""
+    ends = [number for number, message in enumerate(history, 1) if message.role == "assistant"]
+    return list(history[ends[-1] if ends else 0 :])
+
+
+def said_before(conversation_id: UUID, last: UUID | None, history: Sequence[Message], at: datetime) -> list[Row]:
+    said, instructions = split(history)
     rows: list[Row] = []
-    for message in history:
-        if message.role == "system" and message.content in known.instructions:
-            continue
-        parent_id = rows[-1]["id"] if rows else known.last
+    for message in [*said, *([Message(role="system", content=instructions)] if instructions else [])]:
+        parent_id = rows[-1]["id"] if rows else last
         rows.append(message_row(uuid7(), conversation_id, message.role, message.content, at, parent_id=parent_id))
     return rows
 

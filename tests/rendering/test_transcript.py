@@ -20,7 +20,7 @@ STRANGER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethro
 
 def of_reply(text: str, *events: Event) -> Said:
     begun = [start(), AgentStart(agent="Writer", turn=1)]
-    return Said("", AT, view_of(stamped([*begun, *events, ended(1, text), complete("complete", text)])))
+    return Said("assistant", "", AT, view_of(stamped([*begun, *events, ended(1, text), complete("complete", text)])))
 
 
 def outline(text: str) -> list[tuple[str, str]]:
@@ -36,7 +36,9 @@ def html_in(text: str) -> list[str]:
 
 
 def test_a_whole_run_is_told() -> None:
-    text = transcript("Rivers", [Said("Tell me of rivers", AT, None), Said("", AT, view_of(RUNS["whole"]))])
+    text = transcript(
+        "Rivers", [Said("user", "Tell me of rivers", AT, None), Said("assistant", "", AT, view_of(RUNS["whole"]))]
+    )
     assert text.startswith("# Rivers\n\n## You, 2026-11-20 12:30 UTC\n\n> Tell me of rivers\n\n## Writer, ")
     summaries = re.findall(r"<summary>(.*)</summary>", text)
     assert summaries == [
@@ -60,7 +62,7 @@ def test_a_whole_run_is_told() -> None:
     ("name", "end"), [("failed", r"> **The model's server \<closed\>"), ("stopped", "> **Stopped**")]
 )
 def test_how_it_ended_is_told(name: str, end: str) -> None:
-    assert end in transcript("", [Said("", AT, view_of(RUNS[name]))]).split("\n\n")[-1]
+    assert end in transcript("", [Said("assistant", "", AT, view_of(RUNS[name]))]).split("\n\n")[-1]
 
 
 @pytest.mark.parametrize(
@@ -126,7 +128,7 @@ def test_nothing_that_is_written_breaks_the_structure(asked: str, said: str, did
         AgentComplete(turn=2, content=said, duration_ms=1),
         CodeChange(path=did, change="modified", diff=did, revision_id=UUID(int=1)),
     ]
-    text = transcript(did, [Said(asked, AT, None), of_reply(said, *events), Said("The last", AT, None)])
+    text = transcript(did, [Said("user", asked, AT, None), of_reply(said, *events), Said("user", "The last", AT, None)])
     told = [(tag, name) for tag, name in outline(text) if tag in ("h1", "h2")]
     assert [tag for tag, _ in told] == ["h1", "h2", "h2", "h2"]
     assert told[-1] == ("h2", "You, 2026-11-20 12:30 UTC")
