@@ -40,7 +40,7 @@ from ..persistence.repositories import Conversations
 from ..persistence.statements import ADD_EVENT, CONVERSATION, MESSAGE, RUN, Row
 from .journal import Journal, Recorded, now, to_row
 from .rows import message_row
-from .view import RunView
+from .view import RunView, closing
 
 FORMAT = 1
 FILE_LIMIT = 32 * 2**20  # bytes; to look through so many takes a tenth of a second
@@ -312,11 +312,7 @@ def wrong(place: str, reason: str) -> Invalid:
 def ending(view: RunView, run: ArchivedRun) -> list[Event]:
     """Closes what is open, tells why, and completes: nobody will go on with this run."""
     at = view.activity[-1].at
-    events: list[Event] = [
-        AgentComplete(agent=turn.agent, turn=turn.number, content=turn.text, duration_ms=0, finish_reason="error")
-        for turn in reversed(view.turns.values())
-        if turn.open
-    ]
+    events = closing(view, at, "error")
     agent = view.answer.agent if view.answer else None
     message = FinalMessage(run.message_id, "assistant", view.content, agent, run.created_at)
     complete = Complete(status="failed", message=message, code_changes=view.code_changes, usage=view.total_usage)

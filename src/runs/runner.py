@@ -16,7 +16,6 @@ from uuid_utils.compat import uuid7
 from ..agents.context import Context
 from ..agents.events import (
     NIL,
-    AgentComplete,
     AgentStart,
     CodeChange,
     Complete,
@@ -54,7 +53,7 @@ from .pace import Paces, Watched
 from .rows import conversation_row, message_row, title_of
 from .teams import Teams
 from .told import Told
-from .view import RunView, Status
+from .view import RunView, Status, closing
 
 log = logging.getLogger(__name__)
 
@@ -431,18 +430,7 @@ class Runner:
     async def _finish(self, work: Work, status: Status, error: Error | None) -> None:
         """Closes what is open, tells the error, and completes: in one transaction with the message's text."""
         view, started, at = work.view, work.started, now()
-        reason = "cancelled" if status == "cancelled" else "error"
-        events: list[Event] = [
-            AgentComplete(
-                agent=turn.agent,
-                turn=turn.number,
-                content=turn.text,
-                duration_ms=round((at - turn.started_at).total_seconds() * 1000),
-                finish_reason=reason,
-            )
-            for turn in reversed(view.turns.values())
-            if turn.open
-        ]
+        events = closing(view, at, "cancelled" if status == "cancelled" else "error")
         if error is not None:
             events.append(error)
         answer = view.answer
@@ -575,6 +563,8 @@ class Runner:
                     await self._answer_left(conversation_id)
             except StorageUnavailable:
                 log.warning("The leases could not be renewed; the database is away")
+            except Exception:  # nobody would renew them any more
+                log.exception("Looking after the runs failed")
 
     async def _take_over(self, *, alone: bool = False) -> None:
         """Raises StorageUnavailable."""

@@ -233,6 +233,21 @@ class RunView:
         return self.usage.output_tokens / worked
 
 
+def closing(view: RunView, at: datetime, finish_reason: str) -> list[Event]:
+    """Ends the turns that are still open, the last one first, before the run itself ends."""
+    return [
+        AgentComplete(
+            agent=turn.agent,
+            turn=turn.number,
+            content=turn.text,
+            duration_ms=round((at - turn.started_at).total_seconds() * 1000),
+            finish_reason=finish_reason,
+        )
+        for turn in reversed(view.turns.values())
+        if turn.open
+    ]
+
+
 def fold(run_id: UUID, message_id: UUID, events: Iterable[Event]) -> RunView:
     view = RunView(run_id, message_id)
     for event in events:
