@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import servers
+from . import durability, servers
 from .hotspots import Recorder
 from .process import pin
 from .servers import CLIENT_PROCESSOR, Server
@@ -129,7 +129,8 @@ SCENARIOS = [
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--scenario", action="append", choices=[scenario.name for scenario in SCENARIOS])
+    names = [*(scenario.name for scenario in SCENARIOS), *durability.MEASURES]
+    parser.add_argument("--scenario", action="append", choices=names)
     parser.add_argument("--target", choices=["riverrun", "page"], default="riverrun", help="programs or pages")
     parser.add_argument("--database-url", help="instead of SQLite in a temporary folder")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
@@ -145,6 +146,12 @@ def main() -> None:
             results.append({"scenario": scenario.name, **result})
             if not options.json:
                 print(table(scenario, result["riverrun"], result["relay"]), flush=True)
+        for name in durability.MEASURES:
+            if options.scenario and name in options.scenario:
+                figures, busy = durability.measure(name, Path(folder) / name, options.database_url)
+                results.append({"scenario": name, "figures": [figure._asdict() for figure in figures]})
+                if not options.json:
+                    print("\n".join([f"{name} (all processes: {busy:.0f}% of a processor)", *map(str, figures), ""]))
     if options.json:
         print(json.dumps(results, indent=2))
 

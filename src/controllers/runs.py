@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -17,13 +18,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from ..agents.events import AgentChunk
 from ..errors import StorageUnavailable
 from ..persistence.repositories import Conversations, Runs
+from ..persistence.tables import Run
 from ..rendering import sse
 from ..rendering.fragments import Fragments, partial
 from ..rendering.templates import to_html
 from ..runs.history import view_of
 from ..runs.journal import Journal, Recorded
 from ..runs.runner import Runner
-from ..runs.view import RunView
 from .answers import PageRequest, html, is_scripted, nothing, partials, see
 from .body import short_entry
 from .exchanges import Exchanges
@@ -59,7 +60,7 @@ class RunPages(Controller):
         """The run as partials over Server-Sent Events, from `after` or Last-Event-ID, whichever is further."""
         run = await found_run(runs, run_id)
         cursor = cursor_of(request, after)
-        content = frames(journal, RunView(run.id, run.message_id), cursor)
+        content = frames(journal, run, cursor)
         return Stream(content, media_type=sse.MEDIA_TYPE, headers=sse.HEADERS)
 
     @get("/snapshot")
@@ -112,35 +113,41 @@ class RunPages(Controller):
         return await branch(await found(conversations, run.conversation_id), exchanges)
 
 
-async def frames(journal: Journal, view: RunView, cursor: int) -> AsyncGenerator[bytes, None]:
+async def frames(journal: Journal, run: Run, cursor: int) -> AsyncGenerator[bytes, None]:
     """What happened so far as one snapshot, unless the page has it; then every change, with its cursor."""
     # So that the page knows soon whether streams get through, and later whether this one still does.
     yield sse.message(f"{journal.heartbeat:g}", event="open")
     try:
-        head = await journal.head(view.run_id)
-        fragments: Fragments | None = None
-        async for batch in journal.follow(view.run_id):
-            if not batch:
-                yield sse.message("", event="heartbeat")  # a comment would not reach the page's script
-                continue
-            began = time.perf_counter()
-            if fragments is not None:
-                changes = await fragments.apply(record.event for record in batch)
-            else:
-                for record in batch:
-                    view.apply(record.event)
-                if view.seq < head:
-                    continue
-                fragments = Fragments(view)
-                changes = fragments.snapshot() if view.seq != cursor else ""
-            if changes:
-                yield frame(changes, view.seq)
-            if view.running:
-                pause = SHARE * (time.perf_counter() - began)
-                await asyncio.sleep(max(pause, FRAME if has_text(batch) else 0))
+        view = await view_of(run, journal)
+        fragments = Fragments(view)
+        if view.seq != cursor:
+            yield frame(fragments.snapshot(), view.seq)
+        if view.running:
+            async with aclosing(changes_of(journal, fragments)) as changes:
+                async for change in changes:
+                    yield change
     except (StorageUnavailable, SQLAlchemyError, OSError):
         return  # without the closing event the page comes back by itself, and finds the database or an error
     yield sse.message("", event="done")
+
+
+async def changes_of(journal: Journal, fragments: Fragments) -> AsyncGenerator[bytes, None]:
+    view = fragments.view
+    try:
+        async with aclosing(journal.follow(view.run_id, view.seq)) as batches:
+            async for batch in batches:
+                if not batch:
+                    yield sse.message("", event="heartbeat")  # a comment would not reach the page's script
+                    continue
+                began = time.perf_counter()
+                if changes := await fragments.apply(record.event for record in batch):
+                    yield frame(changes, view.seq)
+                if view.running:
+                    pause = SHARE * (time.perf_counter() - began)
+                    await asyncio.sleep(max(pause, FRAME if has_text(batch) else 0))
+    finally:
+        journal.lately.keep(view)
+        fragments.keep()
 
 
 def frame(changes: str, seq: int) -> bytes:

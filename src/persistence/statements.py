@@ -9,7 +9,7 @@ from typing import Any
 
 from advanced_alchemy.base import AdvancedDeclarativeBase
 from advanced_alchemy.types import GUID
-from sqlalchemy import Double, Executable, Table, bindparam, exists, insert, select, update
+from sqlalchemy import Double, Executable, Table, bindparam, exists, func, insert, select, update
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import aliased
 from sqlalchemy.sql.functions import FunctionElement
@@ -84,7 +84,11 @@ RELEASE = update(RUN).where(RUN.c.owner == bindparam("process"), RUN.c.status ==
 STOP_RUN = update(RUN).where(RUN.c.id == bindparam("run"), RUN.c.status == "running").values(stopping=True)
 ADD_EVENT = insert(EVENT)
 # After the events: their foreign key holds the run, so that nobody takes it over between this look and the commit.
-FENCES = select(RUN.c.id, RUN.c.fence).where(RUN.c.id.in_(bindparam("runs", expanding=True)))
+FENCES = (
+    select(func.count())
+    .select_from(RUN)
+    .where(RUN.c.fence == bindparam("fence"), RUN.c.id.in_(bindparam("runs", expanding=True)))
+)
 FINISH_MESSAGE = (
     update(MESSAGE)
     .where(MESSAGE.c.id == bindparam("message"))

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import count
 from typing import Protocol, TypeVar
+from uuid import UUID
 
 from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError, SQLAlchemyError
@@ -149,10 +150,11 @@ def transact(connection: Connection, writes: Sequence[Write]) -> None:
 
 def hold(connection: Connection, rows: Sequence[Row]) -> None:
     """Raises Fenced when one of these runs is not this process's any more."""
-    wanted = {row["run"]: row["fence"] for row in rows}
-    if wanted:
-        held = {row.id: row.fence for row in connection.execute(FENCES, {"runs": list(wanted)})}
-        if held != wanted:
+    runs: dict[int, set[UUID]] = {}
+    for row in rows:
+        runs.setdefault(row["fence"], set()).add(row["run"])
+    for fence, wanted in runs.items():  # counted, for nearly all have the same, and to tell them apart costs more
+        if connection.scalar(FENCES, {"fence": fence, "runs": list(wanted)}) != len(wanted):
             raise Fenced("another process has taken the run over")
 
 

@@ -19,6 +19,7 @@ from ..agents.events import (
     Start,
 )
 from ..runs.view import RunView, Turn
+from .lately import lately
 from .markdown import MarkdownStream, Patch
 from .templates import prose, to_html
 
@@ -34,10 +35,9 @@ ENDINGS = {
 class Shown:
     """How much of a turn's text the page has, and what is still open in it."""
 
-    def __init__(self, text: str = "") -> None:
-        self.markdown = MarkdownStream()
-        self.markdown.feed(text)
-        self.length = len(text)
+    def __init__(self, markdown: MarkdownStream | None = None, length: int = 0) -> None:
+        self.markdown = markdown or MarkdownStream()
+        self.length = length
 
     async def add(self, text: str) -> Patch:
         self.length += len(text)
@@ -49,7 +49,11 @@ class Fragments:
 
     def __init__(self, view: RunView) -> None:
         self.view = view
-        self._texts = {turn.number: Shown(turn.text) for turn in view.turns.values() if turn.open}
+        self._texts = {
+            turn.number: Shown(lately.stream(view.message_id, turn.number, turn.text), len(turn.text))
+            for turn in view.turns.values()
+            if turn.open
+        }
         self._states = {turn.number: turn.doing for turn in view.turns.values()}
 
     async def apply(self, events: Iterable[Event]) -> str:
@@ -118,6 +122,13 @@ class Fragments:
         body = self._put("body", "outerHTML", to_html("runs/_body.html", run=self.view))
         heard = "".join(map(self._take_in, self.view.heard))
         return heard + body + ("" if self.view.running else self._end())
+
+    def keep(self) -> None:
+        """For whoever looks at this run next. To be called when nothing is being applied any more."""
+        for number, shown in self._texts.items():
+            text = self.view.turns[number].text
+            if shown.length == len(text):
+                lately.keep(self.view.message_id, number, text, shown.markdown)
 
     def _begin(self, event: AgentStart) -> str:
         """A new turn, or a further attempt at one, which takes the place of what was written before."""

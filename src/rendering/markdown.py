@@ -67,6 +67,16 @@ class MarkdownStream:
         self._writer = Writer(self._references)
         self._ended_in_return = False
 
+    def copy(self) -> "MarkdownStream":
+        """The same text, to go on with in another way. What is open in it is parsed anew with what comes next."""
+        other = MarkdownStream()
+        other._finished = [*self._finished]
+        other._open, other._tail = self._open, self.tail
+        other._references.update(self._references)
+        other._undecided = {**self._undecided}
+        other._ended_in_return = self._ended_in_return
+        return other
+
     @property
     def finished(self) -> str:
         return "".join(block.html for block in self._finished)

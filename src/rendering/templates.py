@@ -14,7 +14,8 @@ from markupsafe import Markup
 from ..agents.events import Progress
 from ..runs.view import RunView, Turn
 from .highlight import highlight
-from .markdown import MarkdownStream, render
+from .lately import lately
+from .markdown import render
 from .steps import about, answer, arguments, counts, cut, duration, gist, hunks, in_short, kind, passages
 
 AGES = 1e9  # seconds, of which nobody needs to be told
@@ -60,8 +61,7 @@ def prose(run: RunView, turn: Turn) -> Markup:
     """The text of a turn. While it is open, what may still change stands in a tail."""
     if not turn.open:
         return Markup(finished_prose(turn.text))  # noqa: S704
-    stream = MarkdownStream()
-    stream.feed(turn.text)
+    stream = lately.stream(run.message_id, turn.number, turn.text)
     tail = f'<div class="tail" id="tail-{run.message_id}-{turn.number}">{stream.tail}</div>'
     return Markup(stream.finished + tail)  # noqa: S704
 

@@ -25,9 +25,12 @@ async def views_of(messages: Sequence[Message], runs: Runs, events: Events, jour
 
 
 async def view_of(run: Run, journal: Journal) -> RunView:
-    """A run as it is saved now."""
-    view = RunView(run.id, run.message_id)
-    async for batch in journal.read(run.id):
+    """A run as it is saved now: a finished one without its chunks, of one at work what is new since it was seen."""
+    if run.status != "running":
+        return fold(run.id, run.message_id, await journal.history(run.id))
+    view = journal.lately.seen(run.id, run.message_id)
+    async for batch in journal.read(run.id, view.seq):
         for record in batch:
             view.apply(record.event)
+    journal.lately.keep(view)
     return view

@@ -31,6 +31,7 @@ from ..errors import StorageUnavailable
 from ..persistence.repositories import Events
 from ..persistence.statements import ADD_EVENT, ADD_RUN, FENCES, Row, Write
 from ..persistence.writer import Writer, is_passing
+from .lately import Lately
 
 log = logging.getLogger(__name__)
 
@@ -148,6 +149,7 @@ class Journal:
 
     def __init__(self, writer: Writer, sessions: Sessions, heartbeat: float = 15.0) -> None:
         self.heartbeat = heartbeat
+        self.lately = Lately()
         self._writer = writer
         self._sessions = sessions
         self._logs: dict[UUID, Log] = {}
@@ -417,6 +419,12 @@ class Journal:
                 after = rows[-1][0]
             if len(rows) < PAGE:
                 return
+
+    async def history(self, run_id: UUID) -> list[Event]:
+        """What is saved of a run but its chunks."""
+        async with self._events() as events:
+            payloads = (await events.history([run_id]))[run_id]
+        return [decode(payload) for payload in payloads]
 
     async def head(self, run_id: UUID) -> int:
         """The `seq` of the run's last saved event."""

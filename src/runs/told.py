@@ -19,6 +19,8 @@ class Told:
         """Whether this was told already; each event that was recorded answers for one."""
         if event.seq:  # it comes from the record itself
             return True
+        if not self._left:
+            return False
         turn = turn_of(event)
         if isinstance(event, BEGINNING):  # a turn that begins again tells a story of its own
             self._left = Counter({key: count for key, count in self._left.items() if key[0] != turn})

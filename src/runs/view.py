@@ -5,7 +5,7 @@ A run whose chunks are left out folds to the same view, because `agent_complete`
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal, NamedTuple
 from uuid import UUID
@@ -58,6 +58,15 @@ class Turn:
         if len(self.texts) > 1:
             self.texts = ["".join(self.texts)]
         return self.texts[0] if self.texts else ""
+
+    def copy(self) -> "Turn":
+        return replace(
+            self,
+            texts=[self.text] if self.texts else [],
+            interactions=[*self.interactions],
+            calls={**self.calls},
+            answers={**self.answers},
+        )
 
     def write(self, text: str) -> None:
         self.texts.append(text)
@@ -160,6 +169,15 @@ class RunView:
                 self.error = event
             case Complete():
                 self.status, self.ended_at, self.usage = event.status, event.at, event.usage
+
+    def copy(self) -> "RunView":
+        """The same, to go on with apart from this one."""
+        return replace(
+            self,
+            turns={number: turn.copy() for number, turn in self.turns.items()},
+            activity=[*self.activity],
+            code_changes=[*self.code_changes],
+        )
 
     def _begun(self, event: AgentStart) -> Turn:
         """A further attempt makes void what the turn wrote before, and not what it did."""
