@@ -9,7 +9,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
 .DEFAULT_GOAL = help
-.PHONY: help run test unit e2e lint format types benchmark screenshots lock wheel clean services
+.PHONY: help run test unit e2e lint format types benchmark torture screenshots lock wheel clean services
 .NOTPARALLEL:
 
 help: ## List what there is
@@ -39,6 +39,9 @@ types: .venv/dev ## Check the types
 
 benchmark: .venv/dev services ## Measure latency, throughput and memory under load
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+torture: .venv/dev services ## Let runs through a storm of kills, stops and lost connections (ARGS="--runs 500 --seed 7 --database postgres")
+	@$(BIN)/python -m tests.torture $(ARGS)
 
 screenshots: .venv/dev services ## Take the README's pictures from the running application
 	@$(BIN)/python -m e2e.screenshots

@@ -13,8 +13,9 @@ in the same event loop: use `await asyncio.to_thread(server.wait_closed, 0)` the
 
 A request takes the oldest script that matches and is not used up. `match` is a part of the last user message
 or the name of the model ("" matches all), `times` says how often it serves (None: always) and `stream`
-restricts it to requests that ask for a stream (True) or do not (False). Without a script the last user
-message comes back as markdown.
+restricts it to requests that ask for a stream (True) or do not (False). `system` is a part of what the system
+says, and `answers` how many answers of tools came before: by these an agent's request gets the same script
+however often it is asked. Without a script the last user message comes back as markdown.
 
 A script is a list of steps, done in order:
 
@@ -37,9 +38,10 @@ said.
 
 A request without `stream` runs through the same steps and then gets all of it as one JSON object.
 
-Over HTTP: `POST /_script` (`{"steps", "match", "times", "stream"}`), `DELETE /_script` (forgets scripts,
-gates and requests), `POST /_gate/{name}` opens a gate and `GET /_gate/{name}` answers when a request has
-arrived there, `GET /_requests`, `GET /_requests/{n}/closed`; `/v1/models` and `/v1/chat/completions`.
+Over HTTP: `POST /_script` (`{"steps", "match", "times", "stream", "system", "answers"}`), `DELETE /_script`
+(forgets scripts, gates and requests), `POST /_gate/{name}` opens a gate and `GET /_gate/{name}` answers when a
+request has arrived there, `GET /_requests`, `GET /_requests/{n}/closed`; `/v1/models` and
+`/v1/chat/completions`.
 
 From a shell: `python tests/model_server.py --port 0 [--key K] [--models a,b] [--no-stream] [--latency S]
 [--embeddings]`.
@@ -102,9 +104,17 @@ class ModelServer:
             self.process.stdout.close()
 
     def script(
-        self, steps: list[Step], *, match: str = "", times: int | None = None, stream: bool | None = None
+        self,
+        steps: list[Step],
+        *,
+        match: str = "",
+        times: int | None = None,
+        stream: bool | None = None,
+        system: str = "",
+        answers: int | None = None,
     ) -> None:
-        self._call("POST", "/_script", {"steps": steps, "match": match, "times": times, "stream": stream})
+        script = Script(steps, match, times, stream, system, answers)
+        self._call("POST", "/_script", asdict(script))
 
     def reset(self) -> None:
         """Forgets scripts, gates and requests."""
@@ -142,10 +152,15 @@ class Script:
     match: str = ""
     times: int | None = None
     stream: bool | None = None
+    system: str = ""
+    answers: int | None = None
 
-    def serves(self, model: str, text: str, stream: bool) -> bool:
-        named = self.match in text or self.match == model
-        return self.times != 0 and named and self.stream in (None, stream)
+    def serves(self, body: dict[str, Any]) -> bool:
+        said: list[dict[str, Any]] = body.get("messages", [])
+        named = self.match in last_user_text(body) or self.match == str(body.get("model"))
+        instructed = self.system in "".join(str(m.get("content")) for m in said if m.get("role") == "system")
+        answered = self.answers in (None, sum(m.get("role") == "tool" for m in said))
+        return self.times != 0 and named and instructed and answered and self.stream in (None, bool(body.get("stream")))
 
 
 @dataclass
@@ -188,7 +203,7 @@ class State:
         if self.options.no_stream and stream:
             return [{"status": 400, "body": {"error": {"message": "This model does not support streaming."}}}]
         for script in self.scripts:
-            if script.serves(str(body.get("model")), text, stream):
+            if script.serves(body):
                 if script.times is not None:
                     script.times -= 1
                 return script.steps

@@ -11,7 +11,7 @@ import urllib.request
 from pathlib import Path
 from typing import Self
 
-STARTUP = 30.0  # seconds
+STARTUP = 60.0  # seconds
 SHUTDOWN = 20.0
 
 

@@ -24,13 +24,18 @@ CLOSED_FOR_GOOD = {4400: "invalid", 4401: "unauthorised", 4403: "forbidden", 441
 DATABASE_AWAY = 4503
 
 
-class Frame(msgspec.Struct):
-    """What a message of the server may have; an event of a run has more."""
+class Head(msgspec.Struct):
+    """What every message of the server may have. Of an event nothing else is read here: that is for its cursor."""
 
     type: str = ""
+    run_id: UUID = NIL
+
+
+class Frame(Head):
+    """What an answer may have."""
+
     id: str | None = None
     connection_id: str = ""
-    run_id: UUID = NIL
     conversation_id: UUID = NIL
     message_id: UUID = NIL
     heartbeat: float = 0.0
@@ -39,6 +44,9 @@ class Frame(msgspec.Struct):
     detail: str = ""
 
 
+ANSWERS = {"started", "following", "unfollowed", "cancelling", "pong", "refused"}
+
+read_head = msgspec.json.Decoder(Head).decode
 read_frame = msgspec.json.Decoder(Frame).decode
 encode = msgspec.json.Encoder().encode
 
@@ -240,7 +248,9 @@ class Socket:
 
     async def _take(self, link: ClientConnection, message: bytes, attempts: Attempts) -> None:
         try:
-            frame = read_frame(message)
+            head = read_head(message)
+            is_event = head.run_id in self._feeds and head.type not in ANSWERS
+            frame = Frame(head.type, head.run_id) if is_event else read_frame(message)
         except msgspec.DecodeError:
             return  # if it was an event, its number will be missed
         match frame.type:

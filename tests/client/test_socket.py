@@ -13,7 +13,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
-from riverrun.agents.events import AgentChunk, Complete, Event
+from riverrun.agents.events import AgentChunk, Complete, Event, Interaction
 from riverrun.client import Client, ClientError, Refused, Retry, Socket, Uncertain, Unreachable
 from riverrun.client import socket as socket_module
 from tests.client.line import Line
@@ -36,6 +36,14 @@ async def test_a_run_is_started_and_followed(client: Client, socket: Socket) -> 
     assert events == [event async for event in client.follow(run.id)]
     assert (events[0].run_id, events[-1].run_id) == (run.id, run.id)
     assert socket.connection_id
+
+
+async def test_what_agents_do_arrives_with_what_they_say(client: Client, socket: Socket) -> None:
+    run = await socket.send("who knows?", team="coordinator")
+    events = [event async for event in run.events()]
+    assert any(isinstance(event, Interaction) for event in events), "needs an event whose fields may be null"
+    assert [event.seq for event in events] == list(range(1, len(events) + 1))
+    assert events == [event async for event in client.follow(run.id)]
 
 
 async def test_many_runs_over_one_connection(server: Server, model: ModelServer) -> None:
