@@ -63,6 +63,7 @@ async function poll(stream) {
     const address = `${path}/stream?after=${cursor}`;
     if (await flows(address)) comeBack(place, address);
   }
+  document.dispatchEvent(new CustomEvent("riverrun:ended"));
   removeEventListener("online", soon);
   document.removeEventListener("visibilitychange", soon);
 }
