@@ -67,7 +67,7 @@ def path_of(page: Page) -> str:
 
 
 def composer(page: Page) -> Locator:
-    return page.get_by_role("textbox", name="Message")
+    return page.get_by_role("textbox", name="Message", exact=True)
 
 
 def write(page: Page, text: str) -> None:
@@ -152,7 +152,7 @@ def shown(page: Page) -> str:
 
 
 def see_the_same(page: Page, other: Page) -> None:
-    assert shown(page) == shown(other)
+    assert shown(page).splitlines() == shown(other).splitlines()
 
 
 # Saying something while a reply is being written

@@ -30,9 +30,7 @@ from tests.model_server import ModelServer
 from tests.server import Server
 
 
-def test_an_edited_message_begins_a_branch_beside_the_old_one(
-    page: Page, open_page: OpenPage, server: Server
-) -> None:
+def test_an_edited_message_begins_a_branch_beside_the_old_one(page: Page, open_page: OpenPage, server: Server) -> None:
     start_conversation(page, "first question")
     send_message(page, "what follows")
     see_reply(page, "what follows")
@@ -60,7 +58,9 @@ def test_an_edited_message_begins_a_branch_beside_the_old_one(
     expect(own_messages(page)).to_have_text(["first question", "what follows", "goes on here"])
 
 
-def test_a_reply_to_an_edited_message_streams(page: Page, open_page: OpenPage, server: Server, model: ModelServer) -> None:
+def test_a_reply_to_an_edited_message_streams(
+    page: Page, open_page: OpenPage, server: Server, model: ModelServer
+) -> None:
     start_conversation(page, "first question")
     model.script([{"text": "Half"}, {"gate": "more"}, {"text": " and whole."}], match="another")
     edit_message(page, "first question", "another")
@@ -181,7 +181,7 @@ def test_a_branch_is_refused_while_a_reply_is_written(page: Page, model: ModelSe
     watch.expect("409")
     start_conversation(page, "one")
     edit_message(page, "one", "two")
-    see_reply(page, "two")
+    see_version(own_message(page, "two"), "2 of 2")
     see_the_end(page)
     model.script([{"text": "Half"}, {"gate": "more"}, {"text": " and whole."}])
     send_message(page, "and now?")

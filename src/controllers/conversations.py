@@ -162,9 +162,10 @@ class ConversationPages(Controller):
         live: FromQuery[bool] = False,
     ) -> Response[str] | Stream:
         """`live`: for a browser without scripts, the page goes on as long as the reply is being written."""
+        left = await exchanges.messages.left_in(conversation_id)
         current = await found(conversations, conversation_id)
         part = await exchanges.shown(current, before=before)
-        waiting = await exchanges.messages.left_in(current.id)
+        waiting = still_waiting(left, part)
         shelf = await Shelf.of(conversations, runner, current.project_id)
         await db_session.close()
         running = part.running
@@ -190,11 +191,12 @@ class ConversationPages(Controller):
 
         `waiting`: how many messages the page shows that have not had their turn.
         """
+        left = await exchanges.messages.left_in(conversation_id)
         current = await found(conversations, conversation_id)
         part = await exchanges.since(current, after)
         if part is None or len(part.exchanges) >= SHOWN:
             return html("", {"HX-Refresh": "true"})
-        left = await exchanges.messages.left_in(current.id)
+        left = still_waiting(left, part)
         if not part.exchanges and len(left) == waiting:
             return nothing()
         changes = [partial("#queue", "outerHTML", waiting_html(left))]
@@ -291,6 +293,12 @@ async def grow(
     except StorageUnavailable as failure:
         yield to_html("errors/_notice.html", message=failure.message)
     yield below
+
+
+def still_waiting(left: Sequence[Message], part: Part) -> Sequence[Message]:
+    """What waited when it was asked for, before the messages, so that none is in neither, may be among them by now."""
+    shown = {each.message.id for each in part.exchanges}
+    return [message for message in left if message.id not in shown]
 
 
 def messages_html(part: Part) -> str:

@@ -56,7 +56,9 @@ async function poll(stream) {
   for (; place.isConnected; await new Promise((resolve) => setTimeout(resolve, POLL))) {
     if (document.hidden) continue;
     const reached = await check(path, cursor, place);
+    const isBack = reached !== undefined && place.textContent === UNREACHABLE;
     place.textContent = reached === undefined ? UNREACHABLE : POLLING;
+    if (isBack) soon();
     cursor = reached ?? cursor;
     if (Date.now() < retryAt) continue;
     retryAt = Date.now() + RETRY;
