@@ -67,7 +67,7 @@ def path_of(page: Page) -> str:
 
 
 def composer(page: Page) -> Locator:
-    return page.get_by_role("textbox", name="Message")
+    return page.get_by_role("textbox", name="Message", exact=True)
 
 
 def write(page: Page, text: str) -> None:
@@ -152,7 +152,70 @@ def shown(page: Page) -> str:
 
 
 def see_the_same(page: Page, other: Page) -> None:
-    assert shown(page) == shown(other)
+    assert shown(page).splitlines() == shown(other).splitlines()
+
+
+# Saying something while a reply is being written
+
+
+def add_to_reply(page: Page, text: str) -> None:
+    write(page, text)
+    page.get_by_role("button", name="Add to reply").click()
+
+
+def send_next(page: Page, text: str) -> None:
+    write(page, text)
+    page.get_by_role("button", name="Send next").click()
+
+
+def waiting(page: Page) -> Locator:
+    return page.get_by_role("list", name="Messages that wait").get_by_role("listitem")
+
+
+def see_waiting(page: Page, *messages: str) -> None:
+    """As they stand above the composer, each with what it waits for: "Pending: ..." or "Next: ..."."""
+    expect(waiting(page)).to_have_count(len(messages))
+    for entry, message in zip(waiting(page).all(), messages, strict=True):
+        expect(entry).to_contain_text(re.compile(re.escape(message).replace(":", r"\s*")))
+
+
+def remove(page: Page, text: str) -> None:
+    waiting(page).filter(has_text=text).get_by_role("button", name="Remove").click()
+
+
+def see_acts(page: Page, *names: str) -> None:
+    """What the composer offers."""
+    acts = page.locator("#composer-acts").get_by_role("button")  # none that is hidden
+    expect(acts).to_have_text(list(names))
+
+
+# Saying and asking again
+
+
+def edit_message(page: Page, text: str, new_text: str) -> None:
+    message = own_message(page, text)
+    message.get_by_text("Edit", exact=True).click()
+    field = message.get_by_role("textbox", name="Your message")
+    expect(field).to_have_value(text)
+    field.fill(new_text)
+    message.get_by_role("button", name="Send again").click()
+
+
+def own_message(page: Page, text: str) -> Locator:
+    return page.locator(".message--user").filter(has=page.locator(".message__text", has_text=text))
+
+
+def see_version(message: Locator, text: str) -> None:
+    """Of a message or a reply: "2 of 3"."""
+    expect(message.get_by_role("navigation", name="Versions")).to_contain_text(text)
+
+
+def version_before(message: Locator) -> Locator:
+    return message.get_by_role("button", name="Version before")
+
+
+def version_after(message: Locator) -> Locator:
+    return message.get_by_role("button", name="Version after")
 
 
 # Moving

@@ -8,17 +8,23 @@ from playwright.sync_api import Page, expect
 
 from e2e.conftest import OpenPage
 from e2e.steps import (
+    add_to_reply,
     composer,
     messages,
     open_app,
+    own_message,
     path_of,
     reply,
     see_reply,
     see_the_end,
+    see_version,
+    see_waiting,
     send_message,
+    send_next,
     start_conversation,
     stop_button,
     titles,
+    try_again,
 )
 from tests.model_server import ModelServer
 from tests.server import Server
@@ -68,6 +74,42 @@ def test_axe_finds_nothing(
         page.get_by_role("button", name="Conversations").click()
     page.locator("#conversations summary").first.click()
     assert violations(page) == []
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
+def test_axe_finds_nothing_where_people_steer(
+    open_page: OpenPage, server: Server, model: ModelServer, colours: str, viewport: dict[str, int]
+) -> None:
+    """While messages wait, a message is edited and another reply asked for, and with versions of both."""
+    page = open_page(server.url, color_scheme=colours, viewport=viewport, bypass_csp=True)
+    start_conversation(page, "one")
+    own_message(page, "one").locator("summary").focus()
+    assert violations(page) == []
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Send again")).to_be_visible()
+    assert violations(page) == []
+    page.keyboard.type(" and two")
+    page.keyboard.press("Enter")
+    see_version(own_message(page, "one and two"), "2 of 2")
+    see_the_end(page)
+    try_again(page)
+    see_version(reply(page), "2 of 2")
+    see_the_end(page)
+    reply(page).get_by_role("link", name="with …").click()
+    expect(reply(page).get_by_label("Model")).to_be_visible()
+    assert violations(page) == []
+    assert overflow(page) == 0
+    model.script([{"text": "Half"}, {"gate": "end"}])
+    send_message(page, "three")
+    see_reply(page, "Half")
+    add_to_reply(page, "four, which is a message that is longer than a line can be on any phone that people have")
+    send_next(page, "five")
+    see_waiting(page, "Pending: four", "Next: five")
+    assert violations(page) == []
+    assert overflow(page) == 0
+    stop_button(page).click()
+    model.open_gate("end")
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/?deleted"])
@@ -131,6 +173,8 @@ def test_everything_can_be_done_by_keyboard(page: Page, model: ModelServer) -> N
     page.evaluate("document.activeElement.blur()")
     composer(page).focus()
     page.keyboard.press("Shift+Tab")
+    expect(reply(page).get_by_role("link", name="with …")).to_be_focused()
+    page.keyboard.press("Shift+Tab")
     expect(reply(page).get_by_role("button", name="Try again")).to_be_focused()
     page.keyboard.press("Enter")
     see_reply(page, "by hand")
@@ -158,7 +202,7 @@ def test_the_tab_order_follows_the_page_and_is_visible(page: Page) -> None:
     expect(skip).to_be_focused()
     expect(skip).to_be_in_viewport()
     stops = []
-    for _ in range(60):
+    for _ in range(150):  # the list may be long by now
         outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
         name = page.evaluate("(e => e.ariaLabel || e.name || e.textContent.trim())(document.activeElement)")
         stops.append(name)

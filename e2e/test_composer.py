@@ -20,6 +20,7 @@ from e2e.steps import (
     see_problem,
     see_reply,
     see_the_end,
+    see_waiting,
     send_message,
     start_conversation,
     streaming,
@@ -170,22 +171,25 @@ def test_an_oversized_message_stays_in_the_composer(page: Page, watch: Watch) ->
     expect(page.get_by_role("alert")).to_be_empty()
 
 
-def test_a_second_message_during_a_run_is_refused_and_kept(page: Page, model: ModelServer, watch: Watch) -> None:
-    watch.expect("409")
-    model.script([{"text": "still "}, {"gate": "more"}, {"text": "writing"}])
+def test_enter_during_a_run_adds_to_its_reply(page: Page, model: ModelServer) -> None:
+    model.script([{"text": "still "}, {"gate": "more"}, {"text": "writing"}], times=1)
     open_app(page)
     send_message(page, "first")
     see_reply(page, "still")
     send_message(page, "second")
-    see_problem(page, "A reply is still being written here")
-    see_draft(page, "second")
+    see_waiting(page, "Pending: second")
+    see_draft(page, "")
+    expect(composer(page)).to_be_focused()
     expect(own_messages(page)).to_have_count(1)
+    reload(page)
+    see_draft(page, "")
+    see_waiting(page, "Pending: second")
     model.open_gate("more")
     see_reply(page, "still writing")
-    see_the_end(page)
-    composer(page).press("Enter")
     see_own_message(page, "second")
+    see_the_end(page)
     expect(own_messages(page)).to_have_count(2)
+    expect(replies(page)).to_have_count(1)
     expect(page.get_by_role("alert")).to_be_empty()
 
 

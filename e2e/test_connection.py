@@ -14,7 +14,6 @@ from e2e.steps import (
     open_app,
     own_messages,
     path_of,
-    replies,
     reply,
     requests,
     see_own_message,
@@ -26,7 +25,6 @@ from e2e.steps import (
     shown,
     start_conversation,
     stop,
-    try_again,
 )
 from e2e.watch import DEAD_SERVER, Watch
 from tests.model_server import ModelServer
@@ -230,29 +228,6 @@ def test_without_a_network_the_page_waits_and_goes_on(
     composer(page).press("Enter")
     see_own_message(page, "kept while offline")
     see_reply(page, "kept while offline")
-
-
-def test_a_killed_server_that_comes_back(
-    open_page: OpenPage, own_server: Server, model: ModelServer, watch: Watch
-) -> None:
-    watch.expect(*DEAD_SERVER)
-    model.script([{"text": "Shown before the crash"}, {"stall": True}], times=1)
-    page = open_page(own_server.url)
-    open_app(page)
-    send_message(page, "crash")
-    see_reply(page, "Shown before the crash")
-    own_server.kill()
-    own_server.start()
-    expect(reply(page).locator(".notice")).to_contain_text("The server was stopped while this reply was being written")
-    see_reply(page, "Shown before the crash")
-    see_the_end(page)
-    fresh = open_page(own_server.url)
-    open_app(fresh, path_of(page))
-    see_the_same(page, fresh)
-    try_again(page)
-    see_reply(page, "crash")
-    see_the_end(page)
-    expect(replies(page)).to_have_count(2)
 
 
 def test_a_page_that_was_away_sees_what_was_said_meanwhile(page: Page) -> None:

@@ -17,6 +17,7 @@ from e2e.steps import (
     see_reply,
     see_the_end,
     see_thinking,
+    see_version,
     send_message,
     stop,
     stop_button,
@@ -185,9 +186,10 @@ def test_an_error_is_told_with_a_way_to_try_again(page: Page, model: ModelServer
     expect(reply(page).locator(".run__facts")).to_contain_text("Not finished")
     model.script([{"text": "whole again"}])
     try_again(page)
-    expect(replies(page)).to_have_count(2)
     see_reply(page, "whole again")
     see_the_end(page)
+    see_version(reply(page), "2 of 2")
+    expect(replies(page)).to_have_count(1)
     expect(own_messages(page)).to_have_count(1)
     expect(page.get_by_role("button", name="Try again")).to_have_count(1)
 

@@ -4,27 +4,35 @@ import re
 
 from playwright.sync_api import Page, expect
 
-from e2e.conftest import LIMIT
+from e2e.conftest import LIMIT, OpenPage
 from e2e.steps import (
     composer,
     delete,
     eventually,
+    own_message,
     own_messages,
     path_of,
     place,
     rename,
     replies,
     reply,
+    see_acts,
     see_draft,
     see_own_message,
     see_problem,
+    see_version,
+    see_waiting,
     streaming,
     titles,
     undo,
+    version_after,
+    version_before,
+    waiting,
     write,
 )
-from e2e.watch import Watch
+from e2e.watch import DEAD_SERVER, Watch
 from tests.model_server import ModelServer
+from tests.server import Server
 
 
 def arrive(page: Page, path: str = "/") -> None:
@@ -143,9 +151,12 @@ def test_an_error_is_told_and_can_be_tried_again(plain_page: Page, model: ModelS
     send(plain_page, "break")
     expect(reply(plain_page).locator(".notice")).to_contain_text("broke in the middle")
     reply(plain_page).get_by_role("button", name="Try again").click(no_wait_after=True)
-    expect(replies(plain_page)).to_have_count(2)
+    see_version(reply(plain_page), "2 of 2")
     see_reply(plain_page, "whole")
     see_the_end(plain_page)
+    version_before(reply(plain_page)).click()
+    see_version(reply(plain_page), "1 of 2")
+    see_reply(plain_page, "half a")
 
 
 def test_streaming_off_waits_for_the_whole_reply(plain_page: Page, model: ModelServer) -> None:
@@ -208,17 +219,101 @@ def test_a_message_that_is_too_long_stays_in_its_conversation(plain_page: Page, 
     assert path_of(plain_page) == path
 
 
-def test_a_second_message_during_a_run_is_refused_and_kept(plain_page: Page, model: ModelServer, watch: Watch) -> None:
-    watch.expect("409")
-    model.script([{"text": "still writing"}, {"gate": "more"}])
+def press(page: Page, name: str) -> None:
+    """Without waiting for the page to end."""
+    page.get_by_role("button", name=name, exact=True).click(no_wait_after=True)
+
+
+def test_what_is_said_during_a_reply_waits_and_is_heard(plain_page: Page, model: ModelServer) -> None:
+    model.script([{"text": "So far"}, {"gate": "more"}, {"text": " and on."}], match="first", times=1)
+    model.script([{"text": "In French"}, {"gate": "french"}, {"text": ", voilà."}], match="in French", times=1)
     arrive(plain_page)
     send(plain_page, "first")
-    see_reply(plain_page, "still writing")
-    send(plain_page, "second")
-    see_problem(plain_page, "A reply is still being written here")
-    see_draft(plain_page, "second")
-    expect(own_messages(plain_page)).to_have_count(1)
+    see_reply(plain_page, "So far")
+    write(plain_page, "in French")
+    press(plain_page, "Add to reply")
+    see_waiting(plain_page, "Pending: in French")
+    see_reply(plain_page, "So far")
+    write(plain_page, "not this")
+    press(plain_page, "Send next")
+    see_waiting(plain_page, "Pending: in French", "Next: not this")
+    waiting(plain_page).last.get_by_role("button").click(no_wait_after=True)
+    see_waiting(plain_page, "Pending: in French")
+    write(plain_page, "and next?")
+    press(plain_page, "Send next")
+    see_waiting(plain_page, "Pending: in French", "Next: and next?")
     model.open_gate("more")
+    see_reply(plain_page, "You added")
+    see_reply(plain_page, "In French")
+    assert seen(plain_page).count("So far and on.") == 1
+    model.open_gate("french")
+    expect(own_messages(plain_page)).to_have_text(["first", "in French", "and next?"])
+    expect(replies(plain_page).first).to_contain_text("In French, voilà.")
+    see_reply(plain_page, "and next?")
+    see_the_end(plain_page)
+    see_waiting(plain_page)
+    grown = seen(plain_page)
+    arrive(plain_page, path_of(plain_page))
+    assert seen(plain_page) == grown
+
+
+def test_the_composer_sends_again_when_the_reply_has_ended(plain_page: Page, model: ModelServer) -> None:
+    model.script([{"text": "Half"}, {"gate": "more"}, {"text": " and whole."}], times=1)
+    arrive(plain_page)
+    send(plain_page, "first")
+    see_reply(plain_page, "Half")
+    see_acts(plain_page, "Send next", "Add to reply")
+    model.open_gate("more")
+    see_the_end(plain_page)
+    see_acts(plain_page, "Send")
+    send(plain_page, "second")
+    see_reply(plain_page, "second")
+    expect(own_messages(plain_page)).to_have_text(["first", "second"])
+
+
+def test_editing_and_asking_another_team(plain_page: Page, model: ModelServer) -> None:
+    arrive(plain_page)
+    send(plain_page, "one")
+    see_the_end(plain_page)
+    message = own_message(plain_page, "one")
+    message.get_by_text("Edit", exact=True).click()
+    message.get_by_role("textbox").fill("two")
+    press(plain_page, "Send again")
+    see_reply(plain_page, "two")
+    see_the_end(plain_page)
+    see_version(own_message(plain_page, "two"), "2 of 2")
+    version_before(own_message(plain_page, "two")).click()
+    expect(own_messages(plain_page)).to_have_text(["one"])
+    version_after(own_message(plain_page, "one")).click()
+    expect(own_messages(plain_page)).to_have_text(["two"])
+    reply(plain_page).get_by_role("link", name="with …").click()
+    plain_page.get_by_label("Team").select_option(label="Coordinator")
+    plain_page.get_by_label("Model").fill("another-model")
+    press(plain_page, "Try again")
+    see_version(reply(plain_page), "2 of 2")
+    see_the_end(plain_page)
+    expect(reply(plain_page).locator(".run__model")).to_have_text("another-model")
+
+
+def test_a_server_that_is_killed_goes_on_where_it_was(
+    open_page: OpenPage, own_server: Server, model: ModelServer, watch: Watch
+) -> None:
+    watch.expect(*DEAD_SERVER)
+    model.script([{"text": "Void and gone"}, {"stall": True}], times=1)
+    page = open_page(own_server.url, java_script_enabled=False)
+    arrive(page)
+    send(page, "crash")
+    see_reply(page, "Void and gone")
+    path = path_of(page)
+    own_server.kill()
+    model.script([{"text": "Written"}, {"gate": "more"}, {"text": " anew."}])
+    own_server.start()
+    arrive(page, path)
+    see_reply(page, "Written")
+    expect(reply(page)).not_to_contain_text("Void")
+    model.open_gate("more")
+    see_reply(page, "Written anew.")
+    see_the_end(page)
 
 
 def test_the_page_opens_where_the_new_message_is(plain_page: Page, model: ModelServer) -> None:

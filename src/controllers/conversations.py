@@ -15,6 +15,7 @@ from markupsafe import Markup
 from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ..agents.events import Event
 from ..agents.team import Team
 from ..agents.teams import DEFAULT
 from ..errors import StorageUnavailable
@@ -23,7 +24,6 @@ from ..persistence.tables import DEFAULT_PROJECT, Conversation, Message, Project
 from ..rendering.fragments import partial
 from ..rendering.growing import Growing
 from ..rendering.templates import to_html
-from ..runs.journal import Journal
 from ..runs.runner import Runner
 from ..runs.view import RunView
 from .answers import (
@@ -162,9 +162,10 @@ class ConversationPages(Controller):
         live: FromQuery[bool] = False,
     ) -> Response[str] | Stream:
         """`live`: for a browser without scripts, the page goes on as long as the reply is being written."""
+        left = await exchanges.messages.left_in(conversation_id)
         current = await found(conversations, conversation_id)
         part = await exchanges.shown(current, before=before)
-        waiting = await exchanges.messages.left_in(current.id)
+        waiting = still_waiting(left, part)
         shelf = await Shelf.of(conversations, runner, current.project_id)
         await db_session.close()
         running = part.running
@@ -175,7 +176,7 @@ class ConversationPages(Controller):
         whole = await asyncio.to_thread(page, shelf, current, part, **context, live=LIVE)
         view = RunView(running.run_id, running.message_id, team=running.team)
         headers = {**NO_STORE, "X-Accel-Buffering": "no"}
-        return Stream(grow(runner.journal, view, *whole.split(LIVE)), media_type=MediaType.HTML, headers=headers)
+        return Stream(grow(runner, view, current.id, *whole.split(LIVE)), media_type=MediaType.HTML, headers=headers)
 
     @get("/c/{conversation_id:uuid}/updates")
     async def updates(
@@ -190,11 +191,12 @@ class ConversationPages(Controller):
 
         `waiting`: how many messages the page shows that have not had their turn.
         """
+        left = await exchanges.messages.left_in(conversation_id)
         current = await found(conversations, conversation_id)
         part = await exchanges.since(current, after)
         if part is None or len(part.exchanges) >= SHOWN:
             return html("", {"HX-Refresh": "true"})
-        left = await exchanges.messages.left_in(current.id)
+        left = still_waiting(left, part)
         if not part.exchanges and len(left) == waiting:
             return nothing()
         changes = [partial("#queue", "outerHTML", waiting_html(left))]
@@ -270,16 +272,33 @@ class ConversationPages(Controller):
         return partials(partial("#conversations", "innerHTML", entries), partial("#undo", "innerHTML", ""))
 
 
-async def grow(journal: Journal, view: RunView, above: str, below: str) -> AsyncGenerator[str, None]:
+async def grow(
+    runner: Runner, view: RunView, conversation_id: UUID, above: str, below: str
+) -> AsyncGenerator[str, None]:
     reply = Growing(view)
     yield above + reply.opening
     try:
-        async for batch in journal.follow(view.run_id):
-            yield reply.apply(record.event for record in batch) or "\n"  # silence too, or a proxy gives the page up
+        head = await runner.journal.head(view.run_id)
+        events: list[Event] = []
+        async for batch in runner.journal.follow(view.run_id):
+            events += [record.event for record in batch]
+            if events and events[-1].seq < head:  # all that was told so far is shown as one, without what became void
+                continue
+            yield reply.apply(events) or "\n"  # silence too, or a proxy gives the page up
+            events = []
             await asyncio.sleep(FRAME if view.running else 0)
+        # What came into the reply stands above it on a new page, and what waited for its end is answered there.
+        if view.heard or await runner.goes_on(conversation_id):
+            yield to_html("conversations/_further.html", conversation_id=conversation_id, message_id=view.message_id)
     except StorageUnavailable as failure:
         yield to_html("errors/_notice.html", message=failure.message)
     yield below
+
+
+def still_waiting(left: Sequence[Message], part: Part) -> Sequence[Message]:
+    """What waited when it was asked for, before the messages, so that none is in neither, may be among them by now."""
+    shown = {each.message.id for each in part.exchanges}
+    return [message for message in left if message.id not in shown]
 
 
 def messages_html(part: Part) -> str:

@@ -20,7 +20,7 @@ from ..errors import StorageUnavailable
 from ..persistence.repositories import Conversations, Runs
 from ..persistence.tables import Run
 from ..rendering import sse
-from ..rendering.fragments import Fragments, partial
+from ..rendering.fragments import Fragments, announce, partial
 from ..rendering.templates import to_html
 from ..runs.history import view_of
 from ..runs.journal import Journal, Recorded
@@ -82,7 +82,8 @@ class RunPages(Controller):
         run = await found_run(runs, run_id)
         await runner.cancel(run.id)
         if is_scripted(request):
-            return partials(partial(f"#stop-{run.message_id}", "innerHTML", to_html("runs/_stopping.html")))
+            stopping = partial(f"#stop-{run.message_id}", "innerHTML", to_html("runs/_stopping.html"))
+            return partials(stopping, announce("Stopping …"))
         return see(f"/c/{run.conversation_id}?live=1#message-{run.message_id}")
 
     @get("/retries/new")

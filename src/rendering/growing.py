@@ -4,7 +4,7 @@ What is still open stands as a draft, which the stylesheet hides as soon as some
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 
 from ..agents.events import AgentChunk, AgentComplete, AgentStart, CodeChange, Complete, Event, Interaction
@@ -30,12 +30,15 @@ class Growing:
         article = f'<article class="message message--assistant" id="message-{self.view.message_id}">'
         return f'{article}<div class="run">{self._part("badge")}'
 
-    def apply(self, events: Iterable[Event]) -> str:
+    def apply(self, events: Sequence[Event]) -> str:
         return "".join(piece for event in gathered(events) for piece in self._tell(event))
 
     def _tell(self, event: Event) -> Iterator[str]:
         self.view.apply(event)
         match event:
+            case AgentStart() if self._turn == event.turn:  # a further attempt, and what stands there is void
+                self._texts[event.turn] = MarkdownStream()
+                yield self._begin_version(event.turn)
             case AgentStart():
                 yield self._leave()
                 self._texts[event.turn] = MarkdownStream()
@@ -87,12 +90,15 @@ class Growing:
 
     def _write(self, event: AgentChunk) -> str:
         patch = self._texts[event.turn].feed(event.text)
-        if patch.reset:  # what stands there is void: a new version hides it
-            version = f'</div><div class="prose version">{patch.append}'
-            return self._close_draft() + version + self._open_draft(event.turn)
+        if patch.reset:
+            return self._begin_version(event.turn, patch.append)
         if patch.append:
             return self._close_draft() + patch.append + self._open_draft(event.turn)
         return escape(event.text, quote=False)
+
+    def _begin_version(self, number: int, text: str = "") -> str:
+        """Takes the place of what was written before, which the stylesheet hides."""
+        return f'{self._close_draft()}</div><div class="prose version">{text}{self._open_draft(number)}'
 
     def _open_draft(self, number: int) -> str:
         self._drafting = True
@@ -106,10 +112,13 @@ class Growing:
         return to_html(f"runs/_{name}.html", run=self.view)
 
 
-def gathered(events: Iterable[Event]) -> Iterator[Event]:
-    """Adjacent chunks of one turn as one, so that a page that comes late gets no burst."""
+def gathered(events: Sequence[Event]) -> Iterator[Event]:
+    """Adjacent chunks of one turn as one, so that a page that comes late gets no burst; without those that are void."""
+    begun = {event.turn: event.seq for event in events if isinstance(event, AgentStart)}
     chunks: list[AgentChunk] = []
     for event in events:
+        if isinstance(event, AgentChunk) and event.seq < begun.get(event.turn, 0):
+            continue
         if isinstance(event, AgentChunk) and (not chunks or chunks[-1].turn == event.turn):
             chunks.append(event)
             continue

@@ -33,7 +33,7 @@ from ..agents.team import Task, Team
 from ..agents.teams import DEFAULT
 from ..errors import Busy, Invalid, NotFound, RiverrunError, StorageUnavailable, TooManyRuns
 from ..persistence import tables
-from ..persistence.repositories import Conversations, Messages
+from ..persistence.repositories import Conversations, Messages, Runs
 from ..persistence.statements import (
     ADD_CONVERSATION,
     ADD_MESSAGE,
@@ -475,6 +475,13 @@ class Runner:
         else:  # it has ended meanwhile, or is at work in another process, which finds it
             await self._answer_left(run.conversation_id)
         return message_id
+
+    async def goes_on(self, conversation_id: UUID) -> bool:
+        """Whether a reply is being written in a conversation, or something waits there for its turn."""
+        async with self._sessions() as session:
+            if await Messages(session=session).left_in(conversation_id):
+                return True
+            return await Runs(session=session).running_in(conversation_id) is not None
 
     async def withdraw(self, conversation_id: UUID, message_id: UUID) -> bool:
         """Takes back what was said and has not had its turn. False when that has come."""

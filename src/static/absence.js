@@ -5,7 +5,9 @@ addEventListener("focus", catchUp);
 addEventListener("online", catchUp);
 addEventListener("pageshow", (event) => event.persisted && catchUp());
 
-// What waits is answered as soon as the reply before it is done.
+// What waits is answered as soon as the reply before it is done, and may have been said elsewhere.
+document.addEventListener("htmx:sse:close", catchUp);
+document.addEventListener("riverrun:ended", catchUp);
 setInterval(() => waiting().length && catchUp(), 1000);
 
 let asking = false;

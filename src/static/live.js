@@ -56,13 +56,16 @@ async function poll(stream) {
   for (; place.isConnected; await new Promise((resolve) => setTimeout(resolve, POLL))) {
     if (document.hidden) continue;
     const reached = await check(path, cursor, place);
+    const isBack = reached !== undefined && place.textContent === UNREACHABLE;
     place.textContent = reached === undefined ? UNREACHABLE : POLLING;
+    if (isBack) soon();
     cursor = reached ?? cursor;
     if (Date.now() < retryAt) continue;
     retryAt = Date.now() + RETRY;
     const address = `${path}/stream?after=${cursor}`;
     if (await flows(address)) comeBack(place, address);
   }
+  document.dispatchEvent(new CustomEvent("riverrun:ended"));
   removeEventListener("online", soon);
   document.removeEventListener("visibilitychange", soon);
 }

@@ -27,8 +27,11 @@ function reopen(steps) {
   for (const step of steps) if (!step.isConnected) document.getElementById(step.id)?.setAttribute("open", "");
 }
 
-// Who works by keyboard goes on in the composer when the focused button is gone, and not at the top of the page.
+// Who works by keyboard goes on at the button that took the focused one's place; in the composer when there is none, and
+// not at the top of the page.
 function keepPlace(focused) {
   if (!focused || focused.closest("#composer") || focused.checkVisibility()) return;
-  document.getElementById("content")?.focus({ preventScroll: true });
+  let place = focused.id && document.getElementById(focused.id);
+  if (place?.disabled) place = place.closest(".branches")?.querySelector("button:enabled");
+  (place || document.getElementById("content"))?.focus({ preventScroll: true });
 }

@@ -58,3 +58,12 @@ def test_text_that_waits_for_its_block_is_seen_meanwhile() -> None:
     begun = stamped([start(), AgentStart(agent="Writer", turn=1), *chunks(1, "Done.\n\nStill <open", 100)])
     html = reply.opening + reply.apply(begun)
     assert html.endswith('<p>Done.</p>\n<p class="draft">Still &lt;open')
+
+
+@pytest.mark.parametrize("size", [1, 2, 1000])
+def test_what_became_void_is_not_seen(size: int) -> None:
+    """Before a restart, that is: together with what came after it, or while the page grows."""
+    first = [AgentStart(agent="Writer", turn=1), *chunks(1, "Gone.\n\nAnd vo", 4)]
+    again = [AgentStart(agent="Writer", turn=1, attempt=2), *chunks(1, "Kept.", 4), ended(1, "Kept.")]
+    page = grown(stamped([start(), *first, *again, complete("complete", "Kept.")]), size)
+    assert shown(page) == "".join(block.html() for block in parse(finished_prose("Kept.")).elements)
