@@ -207,7 +207,7 @@ def own_message(page: Page, text: str) -> Locator:
 
 def see_version(message: Locator, text: str) -> None:
     """Of a message or a reply: "2 of 3"."""
-    expect(message.get_by_role("navigation", name="Versions")).to_contain_text(text)
+    expect(message.get_by_role("group", name="Versions")).to_contain_text(text)
 
 
 def version_before(message: Locator) -> Locator:

@@ -164,6 +164,23 @@ def test_versions_by_keyboard_alone(page: Page) -> None:
     expect(version_before(own_message(page, "one and two"))).to_be_focused()
 
 
+def test_the_way_to_edit_is_quiet_and_moves_nothing(page: Page, open_page: OpenPage, server: Server) -> None:
+    path = start_conversation(page, "one")
+    edit = own_message(page, "one").locator("summary")
+    expect(edit).to_have_css("opacity", "0")
+    before = reply(page).bounding_box()
+    own_message(page, "one").hover()
+    expect(edit).to_have_css("opacity", "1")
+    assert reply(page).bounding_box() == before
+    composer(page).hover()
+    expect(edit).to_have_css("opacity", "0")
+    edit.focus()
+    expect(edit).to_have_css("opacity", "1")
+    phone = open_page(server.url, viewport={"width": 390, "height": 780}, has_touch=True, is_mobile=True)
+    open_app(phone, path)
+    expect(own_message(phone, "one").locator("summary")).to_have_css("opacity", "1")
+
+
 def test_editing_can_be_left(page: Page) -> None:
     start_conversation(page, "one")
     message = own_message(page, "one")

@@ -85,7 +85,7 @@ class Agent(Struct, frozen=True):
             for event in told.thoughts():
                 yield event
             if not (calls and tools):
-                if not (left and self.inbox and self.inbox.has_pending):
+                if not (left and self.inbox and self.inbox.pending):
                     break
                 prompt.append(Message(role="assistant", content="".join(said)))
                 continue

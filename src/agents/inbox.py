@@ -28,12 +28,14 @@ class Inbox:
         if all(said.message_id != known.message_id for known in self.said):
             self.said.append(said)
 
-    def withdraw(self, message_id: UUID) -> None:
+    def withdraw(self, message_id: UUID) -> bool:
+        """False when an agent has taken it in."""
         self.said = [said for said in self.said if said.message_id != message_id or said.turn is not None]
+        return all(said.message_id != message_id for said in self.said)
 
     @property
-    def has_pending(self) -> bool:
-        return any(said.turn is None for said in self.said)
+    def pending(self) -> set[UUID]:
+        return {said.message_id for said in self.said if said.turn is None}
 
 
 class Hearing:

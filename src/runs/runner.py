@@ -420,6 +420,10 @@ class Runner:
 
     async def _take_in(self, work: Work, event: Event, message_id: UUID) -> Event:
         """The reply comes after what was taken into it."""
+        async with self._sessions() as session:
+            message = await Messages(session=session).get_one_or_none(id=message_id)
+        if message is None:  # taken back through another process just before: it was heard, and is no message any more
+            return await self.journal.append(work.started.run_id, replace(event, message_id=None))
         rows: Write = {
             TAKE_MESSAGE: [{"message": message_id, "new_parent": work.follows}],
             MOVE_REPLY: [{"reply": work.started.message_id, "new_parent": message_id}],
@@ -486,8 +490,8 @@ class Runner:
     async def withdraw(self, conversation_id: UUID, message_id: UUID) -> bool:
         """Takes back what was said and has not had its turn. False when that has come."""
         work = self._works.get(self._conversations.get(conversation_id, NIL))
-        if work:
-            work.inbox.withdraw(message_id)
+        if work and not work.inbox.withdraw(message_id):
+            return False
         async with self._sessions() as session:
             withdrawn = await Messages(session=session).withdraw(conversation_id, message_id)
             await session.commit()
@@ -560,9 +564,7 @@ class Runner:
                     for run_id in await self._leases.stopping():
                         if work := self._works.get(run_id):
                             work.end("cancelled")
-                    for run_id, said in await self._leases.pending():
-                        if work := self._works.get(run_id):
-                            work.inbox.put(said)
+                    await self._look_for_mail()
                 if self._closing:
                     continue
                 await self._take_over()
@@ -572,6 +574,18 @@ class Runner:
                 log.warning("The leases could not be renewed; the database is away")
             except Exception:  # nobody would renew them any more
                 log.exception("Looking after the runs failed")
+
+    async def _look_for_mail(self) -> None:
+        """What was added, or taken back, through other processes."""
+        before = [(work, work.inbox.pending) for work in self._works.values()]
+        pending = await self._leases.pending()
+        for run_id, said in pending:
+            if work := self._works.get(run_id):
+                work.inbox.put(said)
+        left = {said.message_id for _, said in pending}
+        for work, known in before:
+            for message_id in known - left:
+                work.inbox.withdraw(message_id)
 
     async def _take_over(self, *, alone: bool = False) -> None:
         """Raises StorageUnavailable."""

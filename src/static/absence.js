@@ -21,7 +21,8 @@ async function catchUp() {
   const conversation = document.getElementById("composer-conversation")?.value;
   const last = [...(messages?.querySelectorAll(":scope > .message[id]") ?? [])].at(-1);
   const isOlderPart = new URLSearchParams(location.search).has("before");
-  const isSending = document.querySelector("#composer[aria-busy=true]");
+  // What is said just now comes by itself, and a conversation that is just being deleted has nothing more to say.
+  const isSending = document.querySelector("#composer[aria-busy=true], #conversations .htmx-request");
   if (document.hidden || asking || !conversation || !last || isOlderPart || isSending) return;
   asking = true;
   const path = `/c/${conversation}/updates?after=${last.id.slice("message-".length)}&waiting=${waiting().length}`;

@@ -1,4 +1,4 @@
-// The composer: Enter sends, a draft survives a reload, and what was said stands on the page before the server answers.
+// The composer: Enter sends (an edited message too), a draft survives a reload, and what was said stands on the page before the server answers.
 
 const form = document.getElementById("composer");
 const field = form?.elements.content;
@@ -8,10 +8,12 @@ const draftKey = () => `draft:${form.elements.conversation.value || `new:${form.
 
 if (form) {
   restore();
-  field.addEventListener("keydown", (event) => {
+  document.addEventListener("keydown", (event) => {
+    const { target } = event;
     if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
+    if (!target.matches("#content, .message__draft")) return;
     event.preventDefault();
-    if (field.value.trim()) form.requestSubmit();
+    if (target.value.trim()) target.form.requestSubmit();
   });
   field.addEventListener("input", () => {
     keep(draftKey(), field.value);

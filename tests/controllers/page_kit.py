@@ -108,5 +108,5 @@ def form_for(page: Element, action: str) -> str:
 
 def run_of(reply: Element) -> str:
     """The path of the run that writes a reply."""
-    buttons = with_class(reply, "stop") or with_class(reply, "retry")
+    buttons = with_class(reply, "stop") or with_class(reply, "retry__same")
     return str(buttons[0].attributes["action"]).rpartition("/")[0]

@@ -12,10 +12,11 @@ from sqlalchemy import select, update
 from uuid_utils.compat import uuid7
 
 from riverrun.agents.context import Context
-from riverrun.agents.events import AgentChunk, Complete, Event, type_of
+from riverrun.agents.events import AgentChunk, Complete, Event, Interaction, type_of
 from riverrun.agents.model import ModelOptions, OpenAIModel
 from riverrun.agents.teams import registry
-from riverrun.persistence.statements import RUN
+from riverrun.persistence.statements import MESSAGE, RUN
+from riverrun.persistence.tables import Run
 from riverrun.runs.journal import Journal
 from riverrun.runs.runner import Runner
 from riverrun.runs.teams import Teams
@@ -83,6 +84,13 @@ async def owner_of(database: SQLAlchemyAsyncConfig, run_id: UUID) -> UUID:
         found = await connection.scalar(select(RUN.c.owner).where(RUN.c.id == run_id))
     assert isinstance(found, UUID)
     return found
+
+
+async def run_of(database: SQLAlchemyAsyncConfig, run_id: UUID) -> Run:
+    async with database.create_session_maker()() as session:
+        run = await session.get(Run, run_id)
+    assert run is not None
+    return run
 
 
 async def freeze(database: SQLAlchemyAsyncConfig, run_id: UUID) -> None:
@@ -167,3 +175,45 @@ async def test_a_process_that_is_shut_down_hands_its_runs_over(
         events = await collect(other.journal, started.run_id)
     assert isinstance(events[-1], Complete)
     assert (events[-1].status, events[-1].message.content) == ("complete", "done")
+
+
+async def test_what_is_taken_back_through_another_process_is_not_heard(
+    database: SQLAlchemyAsyncConfig, server: ModelServer
+) -> None:
+    server.script([{"text": "Once "}, {"gate": "told"}, {"text": "upon"}], times=1)
+    async with process(database, server) as owner, process(database, server) as other:
+        started = await owner.runner.start("hello")
+        await until_text(owner.journal, started.run_id)
+        message_id = await owner.runner.add(await run_of(database, started.run_id), "never mind")
+        assert await other.runner.withdraw(started.conversation_id, message_id)
+        await owner.runner._look_for_mail()
+        server.open_gate("told")
+        events = await collect(owner.journal, started.run_id)
+    assert not any(isinstance(event, Interaction) for event in events)
+    assert len(server.requests()) == 1
+
+
+async def test_what_is_taken_back_too_late_leaves_the_conversation_whole(
+    database: SQLAlchemyAsyncConfig, server: ModelServer
+) -> None:
+    """An agent hears it before its process knows; what comes after it follows a message that is there."""
+    server.script([{"text": "Once "}, {"gate": "late"}, {"text": "upon"}], times=1)
+    async with process(database, server) as owner, process(database, server) as other:
+        started = await owner.runner.start("hello")
+        await until_text(owner.journal, started.run_id)
+        run = await run_of(database, started.run_id)
+        first, second = await owner.runner.add(run, "never mind"), await owner.runner.add(run, "go on")
+        assert await other.runner.withdraw(started.conversation_id, first)
+        server.open_gate("late")
+        events = await collect(owner.journal, started.run_id)
+    heard = {event.content: event.message_id for event in events if isinstance(event, Interaction)}
+    assert heard["go on"] == second
+    assert heard.get("never mind") is None
+    async with database.get_engine().connect() as connection:
+        rows = await connection.execute(select(MESSAGE.c.id, MESSAGE.c.parent_id))
+        parents = {row.id: row.parent_id for row in rows}
+    assert parents == {
+        started.user_message_id: None,
+        second: started.user_message_id,
+        started.message_id: second,
+    }
