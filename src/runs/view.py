@@ -153,7 +153,7 @@ class RunView:
                 self.turns[event.turn].write(event.text)
             case AgentComplete():
                 turn = self.turns[event.turn]
-                turn.open = False
+                turn.open = turn.writing = False
                 turn.texts = [event.content] if event.content else []
                 turn.finish_reason, turn.duration_ms, turn.usage = event.finish_reason, event.duration_ms, event.usage
             case Interaction():

@@ -537,3 +537,16 @@ def test_a_paragraph_of_brackets_is_shown_as_it_was_written() -> None:
 def test_a_very_long_paragraph_is_shown_as_it_was_written() -> None:
     assert "<em>" in render("*word* " * 1_000)
     assert "*word* *word*" in render("*word* " * 10_000)
+
+
+@pytest.mark.parametrize("at", range(1, len(REPLY), 11))
+def test_a_copy_goes_on_from_where_its_original_was(at: int) -> None:
+    original, page = MarkdownStream(), Page()
+    for character in REPLY[:at]:
+        page.apply(original.feed(character))
+    copy = original.copy()
+    assert (copy.finished, copy.tail) == (original.finished, original.tail)
+    original.feed("\n\n[docs]: https://example.org/elsewhere\n\n```\nsomething else")
+    for character in REPLY[at : at + 40]:
+        page.apply(copy.feed(character))
+    assert page.finished + page.tail == render(REPLY[: at + 40])
