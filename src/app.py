@@ -111,6 +111,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
                 yield
         finally:
             await model.aclose()
+            await database.get_engine().dispose()
 
     @asynccontextmanager
     async def own_database(_: Litestar) -> AsyncGenerator[None, None]:

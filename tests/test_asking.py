@@ -150,7 +150,9 @@ def test_events_come_as_json_lines(server: Server, model: ModelServer) -> None:
 
 
 def test_whoever_reads_may_leave(server: Server, model: ModelServer) -> None:
-    model.script([{"text": "first line\n"}, {"gate": "left"}, {"text": "second line\n" * 9}], match="a head", times=1)
+    model.script(
+        [{"text": "first line\n"}, {"gate": "ask-left"}, {"text": "second line\n" * 9}], match="a head", times=1
+    )
     asking = subprocess.Popen(
         command("a head", "--server", server.url),
         stdin=subprocess.DEVNULL,
@@ -163,7 +165,7 @@ def test_whoever_reads_may_leave(server: Server, model: ModelServer) -> None:
     with asking:
         assert os.read(asking.stdout.fileno(), 100) == b"first line\n"
         asking.stdout.close()
-        model.open_gate("left")
+        model.open_gate("ask-left")
         assert asking.stderr.read() == b""
     assert asking.returncode == 128 + signal.SIGPIPE
 

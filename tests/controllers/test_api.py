@@ -474,8 +474,11 @@ async def test_the_openapi_document_names_every_route(server: Server) -> None:
         paths = (await client.get("/schema/openapi.json")).json()["paths"]
     assert {path for path in paths if path.startswith("/api")} == {
         "/api/conversations",
+        "/api/conversations/import",
         "/api/conversations/{conversation_id}",
         "/api/conversations/{conversation_id}/branch",
+        "/api/conversations/{conversation_id}/export",
+        "/api/conversations/{conversation_id}/transcript",
         "/api/conversations/{conversation_id}/messages",
         "/api/conversations/{conversation_id}/messages/stream",
         "/api/conversations/{conversation_id}/runs",

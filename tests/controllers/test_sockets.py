@@ -191,7 +191,7 @@ async def test_a_run_is_stopped(client: Talk, model: ModelServer) -> None:
 
 
 async def test_what_is_refused_is_told_as_over_http(client: Talk, program: Program, model: ModelServer) -> None:
-    model.script([{"text": "busy"}, {"gate": "free"}], match="keep busy", times=1)
+    model.script([{"text": "busy"}, {"gate": "ws-free"}], match="keep busy", times=1)
     busy = await client.start("keep busy", follow=False)
     done = await client.start("hello", follow=False)
     await program.events(done["run_id"])
@@ -219,7 +219,7 @@ async def test_what_is_refused_is_told_as_over_http(client: Talk, program: Progr
     beyond = {"type": "follow", "run_id": done["run_id"], "after": 999}
     await same(beyond, "GET", f"/api/runs/{done['run_id']}/events?after=999")
     await same({"type": "cancel", "run_id": nowhere}, "POST", f"/api/runs/{nowhere}/cancel")
-    model.open_gate("free")
+    model.open_gate("ws-free")
 
 
 async def test_a_run_is_not_followed_twice(client: Talk, model: ModelServer) -> None:
@@ -357,11 +357,11 @@ async def test_a_token_comes_first_or_not_at_all(server: Server) -> None:
 async def test_a_run_outlives_the_connection_that_started_it(
     server: Server, program: Program, model: ModelServer
 ) -> None:
-    model.script([{"text": "alone "}, {"gate": "left"}, {"text": "at home"}], match="leave me", times=1)
+    model.script([{"text": "alone "}, {"gate": "ws-left"}, {"text": "at home"}], match="leave me", times=1)
     async with talk(server.url) as client:
         run = (await client.start("leave me"))["run_id"]
         await client.first_text(run)
-    model.open_gate("left")
+    model.open_gate("ws-left")
     assert (await program.events(run))[-1]["message"]["content"] == "alone at home"
 
 
