@@ -16,7 +16,7 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -292,14 +292,14 @@ def told(
 async def takeover(place: Place) -> list[Figure]:
     figures = []
     for count in (1, 100):
-        kill = after_a_restart if is_sqlite(place.database) else by_the_other_process
-        waits = [await kill(place, count, n) for n in range(KILLS)]
+        kills = after_restarts if is_sqlite(place.database) else by_another_process
+        waits = [kill async for kill in kills(place, count)]
         for what in waits[0]:
-            all_runs = sorted(wait for of_kill in waits for wait in of_kill[what])
+            of_all = sorted(wait for kill in waits for wait in kill[what])
             label = f"{count} run{'s' * (count > 1)}: from {what} to the next event"
             figures += [
-                Figure(f"{label}, median s", statistics.median(all_runs)),
-                Figure(f"{label}, worst s", all_runs[-1], 10),
+                Figure(f"{label}, median s", statistics.median(of_all)),
+                Figure(f"{label}, worst s", of_all[-1], 10),
             ]
     return figures
 
@@ -307,37 +307,44 @@ async def takeover(place: Place) -> list[Figure]:
 Waits = dict[str, list[float]]
 
 
-async def by_the_other_process(place: Place, count: int, n: int) -> Waits:
-    with ExitStack() as stack:
-        other = stack.enter_context(place.serve("other"))
-        victim = stack.enter_context(place.serve("victim"))
-        async with program(victim) as client:
-            runs = [await start(client, "rate-5-tokens-4000") for _ in range(count)]
-        await asyncio.sleep(1 + n / KILLS)  # at another moment between two looks at the leases each time
-        async with Followers(other, runs) as followers:
-            os.kill(victim.pid, signal.SIGKILL)
-            killed = time.monotonic()
-            resumed = await followers.resumed()
-        async with program(other) as client:
-            await stop(client, runs)
-    return {"the kill": [at - killed for at in resumed]}
+async def by_another_process(place: Place, count: int) -> AsyncIterator[Waits]:
+    with place.serve("another") as another:
+        for n in range(KILLS):
+            with place.serve("victim") as victim:
+                runs = await some_work(victim, count, n)
+                async with Followers(another, runs) as followers:
+                    killed = kill(victim)
+                    resumed = await followers.resumed()
+            async with program(another) as client:
+                await stop(client, runs)
+            yield {"the kill": [at - killed for at in resumed]}
 
 
-async def after_a_restart(place: Place, count: int, n: int) -> Waits:
-    with place.serve() as victim:
-        async with program(victim) as client:
-            runs = [await start(client, "rate-5-tokens-4000") for _ in range(count)]
-        await asyncio.sleep(1 + n / KILLS)
-        os.kill(victim.pid, signal.SIGKILL)
-        killed = time.monotonic()
-    with place.serve() as server:
-        ready = time.monotonic()
-        async with Followers(server, runs) as followers:
-            resumed = await followers.resumed()
-        async with program(server) as client:
-            await stop(client, runs)
-    # A server goes on with what was left before it answers, so that the news may be there already.
-    return {"the kill": [at - killed for at in resumed], "being ready": [max(at - ready, 0) for at in resumed]}
+async def after_restarts(place: Place, count: int) -> AsyncIterator[Waits]:
+    for n in range(KILLS):
+        with place.serve() as victim:
+            runs = await some_work(victim, count, n)
+            killed = kill(victim)
+        with place.serve() as server:
+            ready = time.monotonic()
+            async with Followers(server, runs) as followers:
+                resumed = await followers.resumed()
+            async with program(server) as client:
+                await stop(client, runs)
+        # A server goes on with what was left before it answers, so that the news may be there already.
+        yield {"the kill": [at - killed for at in resumed], "being ready": [at - ready for at in resumed]}
+
+
+async def some_work(server: Server, count: int, n: int) -> list[str]:
+    async with program(server) as client:
+        runs = [await start(client, "rate-5-tokens-4000") for _ in range(count)]
+    await asyncio.sleep(1 + n / KILLS)  # another moment between two looks at the leases each time
+    return runs
+
+
+def kill(server: Server) -> float:
+    os.kill(server.pid, signal.SIGKILL)
+    return time.monotonic()
 
 
 class Followers:
