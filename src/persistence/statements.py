@@ -61,7 +61,9 @@ TOUCH_CONVERSATION = (
 )
 ADD_MESSAGE = insert(MESSAGE)
 TAKE_MESSAGE = (  # a pending message comes before the reply into which it was taken
-    update(MESSAGE).where(MESSAGE.c.id == bindparam("message")).values(status="", parent_id=bindparam("new_parent"))
+    update(MESSAGE)
+    .where(MESSAGE.c.id == bindparam("message"), MESSAGE.c.status != "")
+    .values(status="", parent_id=bindparam("new_parent"))
 )
 TAKEN = aliased(MESSAGE)
 MOVE_REPLY = (

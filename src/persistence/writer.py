@@ -15,7 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ..errors import StorageUnavailable
-from .statements import ADD_EVENT, FENCES, ORDER, Row, Write
+from .statements import ADD_EVENT, FENCES, ORDER, TAKE_MESSAGE, Row, Write
 from .tables import EventRow
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class Fenced(SQLAlchemyError):
-    """Another process has taken the run over: what this one has to say of it does not count any more."""
+    """Another process was faster: what this one has to say of a run or a message does not count any more."""
 
 
 class Line(Protocol):
@@ -142,10 +142,19 @@ def transact(connection: Connection, writes: Sequence[Write]) -> None:
                 rows.extend(write.get(statement, ()))
             if statement is FENCES:
                 hold(connection, rows)
+            elif statement is TAKE_MESSAGE:
+                take(connection, rows)
             elif statement is ADD_EVENT and connection.dialect.name == "sqlite":
                 add_events_at_once(connection, rows)
             elif rows:
                 connection.execute(statement, rows)
+
+
+def take(connection: Connection, rows: Sequence[Row]) -> None:
+    """Raises Fenced when one of these messages was taken back, or has had its turn in another process."""
+    for row in rows:
+        if connection.execute(TAKE_MESSAGE, row).rowcount != 1:
+            raise Fenced("the message does not wait any more")
 
 
 def hold(connection: Connection, rows: Sequence[Row]) -> None:

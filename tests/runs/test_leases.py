@@ -8,15 +8,17 @@ from uuid import UUID
 
 import pytest
 from advanced_alchemy.extensions.litestar import SQLAlchemyAsyncConfig
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from uuid_utils.compat import uuid7
 
 from riverrun.agents.context import Context
 from riverrun.agents.events import AgentChunk, Complete, Event, Interaction, type_of
 from riverrun.agents.model import ModelOptions, OpenAIModel
 from riverrun.agents.teams import registry
+from riverrun.persistence.repositories import Messages, Runs
 from riverrun.persistence.statements import MESSAGE, RUN
 from riverrun.persistence.tables import Run
+from riverrun.persistence.writer import Fenced
 from riverrun.runs.journal import Journal
 from riverrun.runs.runner import Runner
 from riverrun.runs.teams import Teams
@@ -217,3 +219,34 @@ async def test_what_is_taken_back_too_late_leaves_the_conversation_whole(
         second: started.user_message_id,
         started.message_id: second,
     }
+
+
+async def test_a_waiting_message_has_one_turn_whoever_finds_it(
+    database: SQLAlchemyAsyncConfig, server: ModelServer
+) -> None:
+    """The second one has read that it waits before the first one answered it."""
+    server.script([{"text": "first "}, {"gate": "end"}], times=1)
+    async with process(database, server) as owner, process(database, server) as other:
+        started = await owner.runner.start("hello")
+        await until_text(owner.journal, started.run_id)
+        async with database.create_session_maker()() as session:
+            run = await Runs(session=session).find(started.run_id)
+            assert run
+            said = await owner.runner.add(run, "and then?", wait=True)
+            left = await Messages(session=session).left_in(started.conversation_id)
+        first = owner.runner._works[started.run_id].task
+        server.open_gate("end")
+        assert first
+        await first
+        (second,) = owner.runner._works.values()  # its turn has begun by itself
+        assert second.task
+        await second.task
+        with pytest.raises(Fenced):
+            await other.runner._answer(left[0], [])
+        assert await messages_after(database, said) == 1
+
+
+async def messages_after(database: SQLAlchemyAsyncConfig, message_id: UUID) -> int:
+    async with database.get_engine().connect() as connection:
+        query = select(func.count()).select_from(MESSAGE).where(MESSAGE.c.parent_id == message_id)
+        return await connection.scalar(query) or 0
