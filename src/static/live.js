@@ -23,6 +23,9 @@ on("htmx:sse:error", (stream, { connection, status }) => (status || connection?.
 on("htmx:response:error", poll);
 on("htmx:error", poll);
 
+// htmx may have begun before its extension for streams was there, and then has passed over those of this page.
+setTimeout(() => document.querySelectorAll(".stream:not([data-htmx-powered])").forEach((stream) => htmx.process(stream)));
+
 function on(event, then) {
   document.addEventListener(event, ({ target, detail }) => target.matches?.(".stream") && then(target, detail));
 }
