@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ from tests.server import Server, free_port
 
 COLUMNS, ROWS = 80, 24
 ESC = "\x1b"
+PATIENCE = 60.0  # seconds
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +57,12 @@ class Terminal:
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
         self.process = subprocess.Popen(
-            command(*arguments), stdin=slave, stdout=stdout or slave, stderr=slave, env=environment(**settings)
+            command(*arguments),
+            stdin=slave,
+            stdout=stdout or slave,
+            stderr=slave,
+            env=environment(**settings),
+            preexec_fn=interruptible,
         )
         os.close(slave)
         self.screen = pyte.HistoryScreen(COLUMNS, ROWS, history=1000)
@@ -70,12 +77,15 @@ class Terminal:
 
     def see(self, text: str) -> None:
         """Returns when it is shown."""
+        deadline = time.monotonic() + PATIENCE
         while text not in self.text:
             assert self._read(), f"{text!r} was never shown:\n{self.text}"
+            assert time.monotonic() < deadline, f"{text!r} was not shown in {PATIENCE} s:\n{self.text}"
 
     def end(self) -> int:
+        deadline = time.monotonic() + PATIENCE
         while self._read():
-            pass
+            assert time.monotonic() < deadline, f"it did not end in {PATIENCE} s:\n{self.text}"
         return self.process.wait(20)
 
     def _read(self) -> bytes:
@@ -91,6 +101,11 @@ class Terminal:
         self.process.kill()
         self.process.wait()
         os.close(self._master)
+
+
+def interruptible() -> None:
+    """As a shell leaves it for what stands in front; what it starts in the background ignores Ctrl+C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextmanager

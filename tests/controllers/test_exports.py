@@ -32,7 +32,9 @@ async def told(browser: Browser, model: ModelServer, *words: str) -> str:
     """A conversation with a thought and an answer to each; gives back its path."""
     path = ""
     for word in words:
-        model.script([{"reasoning": "A *thought*."}, {"text": f"# About {word}\n\nText", "per": 4}], match=word, times=1)
+        model.script(
+            [{"reasoning": "A *thought*."}, {"text": f"# About {word}\n\nText", "per": 4}], match=word, times=1
+        )
         path = (await browser.send_and_wait(word, path)).path
     return path
 
