@@ -65,9 +65,9 @@ async def test_team_and_project_are_those_that_were_named(client: Client, server
 
 
 async def test_a_run_that_fails_says_why_and_keeps_what_was_written(client: Client, model: ModelServer) -> None:
-    model.script([{"text": "Half a sen"}, {"cut": "reset"}], match="break off", times=None)
+    model.script([{"text": "Half a sen"}, {"cut": "reset"}], match="break the client off", times=None)
     with pytest.raises(RunFailed) as failed:
-        await client.ask("break off")
+        await client.ask("break the client off")
     assert failed.value.reply.text == "Half a sen"
     assert failed.value.reply.error is not None
     assert (failed.value.code, str(failed.value)) == (
