@@ -14,8 +14,10 @@ from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
+from sqlalchemy import Executable
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
+from uuid_utils.compat import uuid7
 
 from ..agents.events import (
     AgentChunk,
@@ -41,6 +43,7 @@ BURST = 0.1  # seconds without commits that a writer may make up for, so that on
 PENDING_LIMIT = 8 * 2**20  # characters that wait for the database before the runs have to wait too
 BACKLOG_LIMIT = 256  # batches that a slow follower may have in memory; it then reads on from the log
 RECENT = 16  # events of a run that are kept at hand
+NO_FENCE = 0  # rows that belong to no run
 PAGE = 200  # events read from the log at once; many who read on at the same time hold so many each
 LOOK = 0.2  # seconds between two looks at the runs that other processes write
 
@@ -57,13 +60,14 @@ class Recorded(NamedTuple):
 class Pending:
     """What waits to be committed together for one run."""
 
-    __slots__ = ("done", "events", "more", "texts")
+    __slots__ = ("done", "events", "fence", "more", "texts")
 
-    def __init__(self, events: list[Event], more: Write, done: asyncio.Future[None] | None) -> None:
+    def __init__(self, events: list[Event], more: Write, done: asyncio.Future[None] | None, fence: int) -> None:
         self.events = events
         self.texts: list[str] = []  # what came for the chunk that is the only event here
         self.more = more
         self.done = done
+        self.fence = fence
 
 
 class Follower:
@@ -153,7 +157,7 @@ class Journal:
         self._writer = writer
         self._sessions = sessions
         self._logs: dict[UUID, Log] = {}
-        self._pending: list[tuple[UUID | None, Pending]] = []
+        self._pending: dict[UUID, list[Pending]] = {}  # by run
         self._pending_size = 0
         self._work = asyncio.Event()
         self._room = asyncio.Event()
@@ -181,7 +185,9 @@ class Journal:
         """From now on this process writes the run's events, on from `head`, unless a later one has a higher fence."""
         log = self._log(run_id)
         log.next_seq, log.head, log.fence, log.lost = head + 1, head, fence, False
+        log.open_chunk = None
         log.recent.clear()
+        give_up(self._pending.pop(run_id, []), StorageUnavailable())
 
     async def append(self, run_id: UUID, event: Event) -> Event:
         """Gives an event to the writer, and back as it was stamped.
@@ -232,7 +238,7 @@ class Journal:
         """
         self.check()
         done = asyncio.get_running_loop().create_future()
-        self._pending.append((None, Pending([], rows, done)))
+        self._pending[uuid7()] = [Pending([], rows, done, NO_FENCE)]
         self._work.set()
         await done
 
@@ -246,8 +252,8 @@ class Journal:
             for seq, event in enumerate(events, log.next_seq)
         ]
         log.next_seq += len(events)
-        pending = Pending(stamped, more, done)
-        self._pending.append((run_id, pending))
+        pending = Pending(stamped, more, done, log.fence)
+        self._pending.setdefault(run_id, []).append(pending)
         self._work.set()
         return pending
 
@@ -269,11 +275,13 @@ class Journal:
             if (early := self._next_commit - loop.time()) > 0:
                 await asyncio.sleep(early)
             batch = self._take()
+            if not batch:  # what was there has been given up
+                continue
             started = loop.time()
             try:
-                recorded = [seal(pending) for _, pending in batch]
+                recorded = {run_id: seal(pending) for run_id, pending in batch.items()}
                 refusals = await self._writer.commit(
-                    [self._to_write(*waiting, records) for waiting, records in zip(batch, recorded, strict=True)]
+                    [to_write(run_id, batch[run_id], records) for run_id, records in recorded.items()]
                 )
             except StorageUnavailable as failure:
                 self._lose(batch, failure)
@@ -286,77 +294,62 @@ class Journal:
             window = (finished - started) / COMMIT_SHARE
             window = min(max(window, SHORTEST_WINDOW), LONGEST_WINDOW)
             self._next_commit = max(self._next_commit, finished - BURST) + window
-            self._publish(batch, recorded, refusals)
+            for (run_id, pending), refusal in zip(batch.items(), refusals, strict=True):
+                if refusal is None:
+                    self._publish(run_id, pending, recorded[run_id])
+                else:
+                    self._refuse(run_id, pending, refusal)
 
-    def _take(self) -> list[tuple[UUID | None, Pending]]:
-        batch, self._pending = self._pending, []
+    def _take(self) -> dict[UUID, list[Pending]]:
+        batch, self._pending = self._pending, {}
         self._pending_size = 0
         if not self._closing:
             self._work.clear()
         self._room.set()
-        for run_id, _ in batch:
-            if run_id and (log := self._logs.get(run_id)):
+        for run_id in batch:
+            if log := self._logs.get(run_id):
                 log.open_chunk = None
         return batch
 
-    def _to_write(self, run_id: UUID | None, pending: Pending, records: list[Recorded]) -> Write:
-        if not records:
-            return pending.more
-        write = {**pending.more, ADD_EVENT: [to_row(record) for record in records]}
-        if ADD_RUN not in pending.more and run_id and (log := self._logs.get(run_id)):
-            write[FENCES] = [{"run": run_id, "fence": log.fence}]
-        return write
+    def _publish(self, run_id: UUID, written: list[Pending], records: list[Recorded]) -> None:
+        for pending in written:
+            if pending.done is not None and not pending.done.done():
+                pending.done.set_result(None)
+        run_log = self._logs.get(run_id)
+        if run_log is None or run_log.fence != written[0].fence or not records:
+            return
+        run_log.head = records[-1].event.seq
+        run_log.recent.extend(records)
+        for follower in run_log.followers:
+            follower.give(records)
+        if isinstance(records[-1].event, Complete):
+            run_log.next_seq = None
+            self._forget(run_id, run_log)
 
-    def _publish(
-        self,
-        batch: list[tuple[UUID | None, Pending]],
-        recorded: list[list[Recorded]],
-        refusals: Sequence[SQLAlchemyError | None],
-    ) -> None:
-        gathered: dict[UUID, list[Recorded]] = {}
-        for (run_id, pending), records, refusal in zip(batch, recorded, refusals, strict=True):
-            if refusal is None:
-                if run_id:
-                    gathered.setdefault(run_id, []).extend(records)
-                if pending.done is not None and not pending.done.done():
-                    pending.done.set_result(None)
-            else:
-                self._refuse(run_id, pending, refusal)
-        for run_id, records in gathered.items():
-            run_log = self._logs.get(run_id)
-            if run_log is None or not records:
-                continue
-            run_log.head = records[-1].event.seq
-            run_log.recent.extend(records)
-            for follower in run_log.followers:
-                follower.give(records)
-            if isinstance(records[-1].event, Complete):
-                run_log.next_seq = None
-                self._forget(run_id, run_log)
-
-    def _refuse(self, run_id: UUID | None, pending: Pending, refusal: SQLAlchemyError) -> None:
+    def _refuse(self, run_id: UUID, refused: list[Pending], refusal: SQLAlchemyError) -> None:
         """The database keeps a rule that this write breaks: nothing after it can be right for this run."""
-        if pending.done is not None and not pending.done.done():
-            pending.done.set_exception(refusal)
-        else:
+        if not give_up(refused, refusal):
             log.warning("The database refused events of run %s: %s", run_id, refusal)
-        self._lose_run(run_id)
+        self._lose_run(run_id, refused[0].fence, refusal)
 
-    def _lose(self, batch: list[tuple[UUID | None, Pending]], failure: StorageUnavailable) -> None:
+    def _lose(self, batch: dict[UUID, list[Pending]], failure: StorageUnavailable) -> None:
         """The database stayed away: whoever waits is told, and memory is given back."""
         log.error("The database stayed away; the runs under way end here")
-        for run_id, pending in [*batch, *self._take()]:
-            if pending.done is not None and not pending.done.done():
-                pending.done.set_exception(failure)
-            self._lose_run(run_id)
+        for lost in (batch, self._take()):
+            for run_id, pending in lost.items():
+                give_up(pending, failure)
+                self._lose_run(run_id, pending[0].fence, failure)
 
-    def _lose_run(self, run_id: UUID | None) -> None:
-        if run_id and (run_log := self._logs.get(run_id)):
-            run_log.lost = True
-            run_log.next_seq = run_log.head = None
-            for follower in run_log.followers:
-                follower.lose()
-            self._forget(run_id, run_log)
+    def _lose_run(self, run_id: UUID, fence: int, failure: Exception) -> None:
+        run_log = self._logs.get(run_id)
+        if run_log is None or run_log.fence != fence:  # this process has taken it over anew
+            return
+        give_up(self._pending.pop(run_id, []), failure)
+        run_log.lost = True
+        run_log.next_seq = run_log.head = None
+        for follower in run_log.followers:
+            follower.lose()
+        self._forget(run_id, run_log)
 
     # Reading
 
@@ -476,13 +469,37 @@ class Journal:
             del self._logs[run_id]
 
 
-def seal(pending: Pending) -> list[Recorded]:
+def seal(waiting: Sequence[Pending]) -> list[Recorded]:
     """The events as they are written down; the text that gathered for an open chunk joins it."""
-    if pending.texts:
-        chunk = pending.events[0]
-        assert isinstance(chunk, AgentChunk)
-        pending.events[0] = msgspec.structs.replace(chunk, text=chunk.text + "".join(pending.texts))
-    return [Recorded(event, encode(event)) for event in pending.events]
+    for pending in waiting:
+        if pending.texts:
+            chunk = pending.events[0]
+            assert isinstance(chunk, AgentChunk)
+            pending.events[0] = msgspec.structs.replace(chunk, text=chunk.text + "".join(pending.texts))
+    return [Recorded(event, encode(event)) for pending in waiting for event in pending.events]
+
+
+def to_write(run_id: UUID, waiting: Sequence[Pending], records: Sequence[Recorded]) -> Write:
+    """What stands or falls together for a run: of what waits none can be right when one before it is not."""
+    write: dict[Executable, list[Row]] = {}
+    for pending in waiting:
+        for statement, rows in pending.more.items():
+            write.setdefault(statement, []).extend(rows)
+    if records:
+        write[ADD_EVENT] = [to_row(record) for record in records]
+        if ADD_RUN not in write:
+            write[FENCES] = [{"run": run_id, "fence": waiting[0].fence}]
+    return write
+
+
+def give_up(waiting: Sequence[Pending], failure: Exception) -> bool:
+    """Tells those who wait; whether there was any."""
+    told = False
+    for pending in waiting:
+        if pending.done is not None and not pending.done.done():
+            pending.done.set_exception(failure)
+            told = True
+    return told
 
 
 def size_of(event: Event) -> int:

@@ -182,6 +182,38 @@ async def test_who_has_lost_a_run_cannot_write_into_it(database: SQLAlchemyAsync
         assert [type_of(event) for event in await collect(loser, run_id)] == ["start", "complete"]
 
 
+async def test_what_waits_behind_a_refused_write_is_not_written_either(database: SQLAlchemyAsyncConfig) -> None:
+    """Its numbers are free, so the database would take it; the process that has the run now would be in its way."""
+    async with journal_on(database) as loser, journal_on(database) as winner:
+        run_id = await start_run(loser)
+        async with database.get_engine().begin() as connection:
+            await connection.execute(update(RUN).where(RUN.c.id == run_id).values(fence=2))
+        winner.open(run_id, head=1, fence=2)
+        await winner.commit(run_id, [AgentStart(agent="A", turn=1)], {})
+        await loser.append(run_id, AgentStart(agent="A", turn=1))
+        while loser._pending:  # until the writer has taken it
+            await asyncio.sleep(0)
+        await loser.append(run_id, AgentChunk(agent="A", turn=1, text="late", offset=0))
+        with pytest.raises((Fenced, StorageUnavailable, IntegrityError)):
+            await loser.commit(run_id, [complete_event("late")], {})
+        await winner.commit(run_id, [complete_event("won")], {})
+        assert [type_of(event) for event in await collect(loser, run_id)] == ["start", "agent_start", "complete"]
+
+
+async def test_a_refused_write_leaves_no_gap(database: SQLAlchemyAsyncConfig) -> None:
+    async with journal_on(database) as journal:
+        run_id = await start_run(journal)
+        results = await asyncio.gather(
+            journal.commit(run_id, [AgentStart(agent="A", turn=1)], rows_of(run_id)),  # there is such a run
+            journal.commit(run_id, [complete_event()], {}),
+            return_exceptions=True,
+        )
+        assert [type(result) for result in results] == [IntegrityError, IntegrityError]
+        journal.open(run_id, head=1)
+        await journal.commit(run_id, [complete_event()], {})
+        assert [event.seq for event in await collect(journal, run_id)] == [1, 2]
+
+
 async def test_two_runs_cannot_work_in_one_conversation(database: SQLAlchemyAsyncConfig) -> None:
     async with journal_on(database) as journal:
         first = await start_run(journal)
