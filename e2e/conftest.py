@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from e2e.chromium import chromium
+from e2e.looks import PHONE, WIDE
 from e2e.watch import Watch
 from tests.model_server import ModelServer
 from tests.postgres import postgres
@@ -85,6 +86,14 @@ def open_page(browser: Browser, watch: Watch, model: ModelServer) -> Iterator[Op
 @pytest.fixture
 def page(open_page: OpenPage, server: Server) -> Page:
     return open_page(server.url)
+
+
+@pytest.fixture(params=["wide-light", "wide-dark", "phone-light", "phone-dark"])
+def each_page(request: pytest.FixtureRequest, open_page: OpenPage, server: Server) -> Page:
+    """On each kind of screen. axe comes as an inline script, which the page's own policy forbids."""
+    size, colours = request.param.split("-")
+    viewport = {"wide": WIDE, "phone": PHONE}[size]
+    return open_page(server.url, color_scheme=colours, viewport=viewport, bypass_csp=True)
 
 
 @pytest.fixture

@@ -1,12 +1,12 @@
 """For everyone: by keyboard, by screen reader, on a phone, in the dark, without motion."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from e2e.conftest import OpenPage
+from e2e.looks import PHONE, check_looks, overflow, violations
 from e2e.steps import (
     add_to_reply,
     composer,
@@ -29,7 +29,6 @@ from e2e.steps import (
 from tests.model_server import ModelServer
 from tests.server import Server
 
-AXE = Path(__file__).parents[1] / "node_modules" / "axe-core" / "axe.min.js"
 EVERYTHING = (
     "# A heading\n\nText with `code`, *emphasis* and a [link](https://example.org).\n\n## Below\n\n"
     "1. one\n2. two\n\n- [x] done\n- [ ] open\n\n| a | b |\n|--:|---|\n| 1 | 2 |\n\n"
@@ -37,78 +36,52 @@ EVERYTHING = (
     "> quoted\n\nhttps://example.org/a/very/long/address/that/does/not/fit/on/a/phone/whatever/one/does/about/it\n\n"
     "averylongwordwithoutanyspaceinitaverylongwordwithoutanyspaceinitaverylongwordwithoutanyspaceinit\n\n"
 )
-WIDE, PHONE = {"width": 1100, "height": 700}, {"width": 360, "height": 640}
 
 
-def violations(page: Page) -> list[str]:
-    """What axe finds, in words: rule, then where."""
-    if not page.evaluate("'axe' in window"):
-        page.add_script_tag(path=AXE)
-    found: dict[str, Any] = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-    return [
-        f"{rule['id']}: {rule['help']}: {node['html'][:150]} {node.get('failureSummary', '')}"
-        for rule in found["violations"]
-        for node in rule["nodes"]
-    ]
-
-
-@pytest.mark.parametrize("colours", ["light", "dark"])
-@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
-def test_axe_finds_nothing(
-    open_page: OpenPage, server: Server, model: ModelServer, colours: str, viewport: dict[str, int]
-) -> None:
+def test_axe_finds_nothing(each_page: Page, model: ModelServer) -> None:
     """On an empty page, while a reply streams, when it has ended, with a problem, with the menus open."""
-    # axe comes as an inline script, which the page's own policy forbids.
-    page = open_page(server.url, color_scheme=colours, viewport=viewport, bypass_csp=True)
     model.script([{"reasoning": "A thought."}, {"text": EVERYTHING}, {"gate": "end"}, {"cut": "reset"}], times=1)
-    open_app(page)
-    assert violations(page) == []
-    send_message(page, "Show everything")
-    see_reply(page, "quoted")
-    reply(page).locator(".step summary").click()
-    assert violations(page) == []
+    open_app(each_page)
+    assert violations(each_page) == []
+    send_message(each_page, "Show everything")
+    see_reply(each_page, "quoted")
+    reply(each_page).locator(".step summary").click()
+    assert violations(each_page) == []
     model.open_gate("end")
-    see_the_end(page)
-    expect(reply(page).locator(".notice")).to_be_visible()
-    if viewport == PHONE:
-        page.get_by_role("button", name="Conversations").click()
-    page.locator("#conversations summary").first.click()
-    assert violations(page) == []
+    see_the_end(each_page)
+    expect(reply(each_page).locator(".notice")).to_be_visible()
+    if each_page.viewport_size == PHONE:
+        each_page.get_by_role("button", name="Conversations").click()
+    each_page.locator("#conversations summary").first.click()
+    assert violations(each_page) == []
 
 
-@pytest.mark.parametrize("colours", ["light", "dark"])
-@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
-def test_axe_finds_nothing_where_people_steer(
-    open_page: OpenPage, server: Server, model: ModelServer, colours: str, viewport: dict[str, int]
-) -> None:
+def test_axe_finds_nothing_where_people_steer(each_page: Page, model: ModelServer) -> None:
     """While messages wait, a message is edited and another reply asked for, and with versions of both."""
-    page = open_page(server.url, color_scheme=colours, viewport=viewport, bypass_csp=True)
-    start_conversation(page, "one")
-    own_message(page, "one").locator("summary").focus()
-    assert violations(page) == []
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("button", name="Send again")).to_be_visible()
-    assert violations(page) == []
-    page.keyboard.type(" and two")
-    page.keyboard.press("Enter")
-    see_version(own_message(page, "one and two"), "2 of 2")
-    see_the_end(page)
-    try_again(page)
-    see_version(reply(page), "2 of 2")
-    see_the_end(page)
-    reply(page).get_by_role("link", name="with …").click()
-    expect(reply(page).get_by_label("Model")).to_be_visible()
-    assert violations(page) == []
-    assert overflow(page) == 0
+    start_conversation(each_page, "one")
+    own_message(each_page, "one").locator("summary").focus()
+    assert violations(each_page) == []
+    each_page.keyboard.press("Enter")
+    expect(each_page.get_by_role("button", name="Send again")).to_be_visible()
+    assert violations(each_page) == []
+    each_page.keyboard.type(" and two")
+    each_page.keyboard.press("Enter")
+    see_version(own_message(each_page, "one and two"), "2 of 2")
+    see_the_end(each_page)
+    try_again(each_page)
+    see_version(reply(each_page), "2 of 2")
+    see_the_end(each_page)
+    reply(each_page).get_by_role("link", name="with …").click()
+    expect(reply(each_page).get_by_label("Model")).to_be_visible()
+    check_looks(each_page)
     model.script([{"text": "Half"}, {"gate": "end"}])
-    send_message(page, "three")
-    see_reply(page, "Half")
-    add_to_reply(page, "four, which is a message that is longer than a line can be on any phone that people have")
-    send_next(page, "five")
-    see_waiting(page, "Pending: four", "Next: five")
-    assert violations(page) == []
-    assert overflow(page) == 0
-    stop_button(page).click()
+    send_message(each_page, "three")
+    see_reply(each_page, "Half")
+    add_to_reply(each_page, "four, which is a message that is longer than a line can be on any phone that people have")
+    send_next(each_page, "five")
+    see_waiting(each_page, "Pending: four", "Next: five")
+    check_looks(each_page)
+    stop_button(each_page).click()
     model.open_gate("end")
 
 
@@ -137,11 +110,6 @@ def test_nothing_is_wider_than_a_phone(open_page: OpenPage, server: Server, mode
     send = page.get_by_role("button", name="Send").bounding_box()
     assert send
     assert send["x"] + send["width"] <= PHONE["width"]
-
-
-def overflow(page: Page) -> int:
-    """Pixels by which the page is wider than the screen."""
-    return int(page.evaluate("document.documentElement.scrollWidth - innerWidth"))
 
 
 def test_the_phone_has_its_list_behind_a_button(open_page: OpenPage, server: Server) -> None:

@@ -1,17 +1,15 @@
 """Documents as people use them: added, read while one watches, asked about, cited, opened at the passage, removed."""
 
 import json
+from secrets import token_hex
 
-import pytest
 from playwright.sync_api import FilePayload, Page, expect
 
-from e2e.conftest import OpenPage
+from e2e.looks import check_looks, violations
 from e2e.steps import reply, see_reply, see_the_end, send_message
-from e2e.test_accessibility import PHONE, WIDE, overflow, violations
 from e2e.test_files import new_conversation
 from e2e.test_projects import go_to, make_project
 from tests.model_server import ModelServer
-from tests.server import Server
 
 RIVERS = "# Rivers\n\n## Bends\n\nA meander is a bend.\n\n## Ends\n\nIn the sea.\n\n| a | b |\n|---|---|\n| 1 | 2 |\n"
 
@@ -60,23 +58,16 @@ def test_a_bad_file_gets_its_reason_and_is_removed(page: Page) -> None:
     expect(page.get_by_text("There are no documents yet")).to_be_visible()
 
 
-@pytest.mark.parametrize("colours", ["light", "dark"])
-@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
-def test_axe_finds_nothing_on_the_documents_pages(
-    open_page: OpenPage, server: Server, colours: str, viewport: dict[str, int]
-) -> None:
-    page = open_page(server.url, color_scheme=colours, viewport=viewport, bypass_csp=True)
-    make_project(page, f"Documents {colours} {viewport['width']}")
-    add(page, "rivers.md", RIVERS)
-    expect(page.get_by_text("2 passages")).to_be_visible()
-    add(page, "dot.png", b"\x89PNG\0\0")
-    expect(page.get_by_text("cannot be read")).to_be_visible()
-    assert violations(page) == []
-    assert overflow(page) <= 0
-    page.get_by_role("link", name="rivers.md").click()
-    expect(page.locator(".passage")).to_have_count(2)
-    assert violations(page) == []
-    assert overflow(page) <= 0
-    page.get_by_role("link", name="Passage 1").click()
-    expect(page.get_by_role("region", name="The cited passage")).to_be_visible()
-    assert violations(page) == []
+def test_axe_finds_nothing_on_the_documents_pages(each_page: Page) -> None:
+    make_project(each_page, f"Documents {token_hex(4)}")
+    add(each_page, "rivers.md", RIVERS)
+    expect(each_page.get_by_text("2 passages")).to_be_visible()
+    add(each_page, "dot.png", b"\x89PNG\0\0")
+    expect(each_page.get_by_text("cannot be read")).to_be_visible()
+    check_looks(each_page)
+    each_page.get_by_role("link", name="rivers.md").click()
+    expect(each_page.locator(".passage")).to_have_count(2)
+    check_looks(each_page)
+    each_page.get_by_role("link", name="Passage 1").click()
+    expect(each_page.get_by_role("region", name="The cited passage")).to_be_visible()
+    assert violations(each_page) == []

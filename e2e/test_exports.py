@@ -3,14 +3,11 @@
 import json
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Page, expect
 
-from e2e.conftest import OpenPage
+from e2e.looks import PHONE, check_looks
 from e2e.steps import open_app, open_menu, path_of, reply, see_own_message, see_reply, start_conversation, titles
-from e2e.test_accessibility import PHONE, WIDE, overflow, violations
 from e2e.watch import Watch
-from tests.server import Server
 
 
 def take_away(page: Page, title: str, kind: str, folder: Path) -> Path:
@@ -51,18 +48,12 @@ def test_without_scripts_too(plain_page: Page, page: Page, tmp_path: Path) -> No
     see_own_message(plain_page, "taken plainly")
 
 
-@pytest.mark.parametrize("colours", ["light", "dark"])
-@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
-def test_a_file_that_is_none_is_refused_with_a_reason(
-    open_page: OpenPage, server: Server, watch: Watch, tmp_path: Path, colours: str, viewport: dict[str, int]
-) -> None:
+def test_a_file_that_is_none_is_refused_with_a_reason(each_page: Page, watch: Watch, tmp_path: Path) -> None:
     watch.expect("400")
-    page = open_page(server.url, color_scheme=colours, viewport=viewport, bypass_csp=True)
-    open_app(page)
-    if viewport == PHONE:
-        page.get_by_role("button", name="Conversations").click()
+    open_app(each_page)
+    if each_page.viewport_size == PHONE:
+        each_page.get_by_role("button", name="Conversations").click()
     (tmp_path / "a.json").write_text('{"riverrun": 7}')
-    bring_in(page, tmp_path / "a.json")
-    expect(page.get_by_role("alert")).to_contain_text("version 7")
-    assert violations(page) == []
-    assert overflow(page) == 0
+    bring_in(each_page, tmp_path / "a.json")
+    expect(each_page.get_by_role("alert")).to_contain_text("version 7")
+    check_looks(each_page)

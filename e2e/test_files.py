@@ -2,13 +2,13 @@
 
 import json
 from pathlib import Path
+from secrets import token_hex
 
-import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from e2e.conftest import OpenPage
+from e2e.looks import check_looks, overflow, violations
 from e2e.steps import open_app, reload, reply, see_reply, see_the_end, send_message, shown
-from e2e.test_accessibility import PHONE, WIDE, overflow, violations
 from e2e.test_projects import go_to, make_project
 from e2e.watch import Watch
 from tests.model_server import ModelServer
@@ -104,24 +104,18 @@ def test_a_person_uploads_looks_edits_and_deletes(page: Page, tmp_path: Path) ->
     expect(page.get_by_text("There are no files yet")).to_be_visible()
 
 
-@pytest.mark.parametrize("colours", ["light", "dark"])
-@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
-def test_axe_finds_nothing_on_the_files_pages(
-    open_page: OpenPage, server: Server, model: ModelServer, colours: str, viewport: dict[str, int]
-) -> None:
-    page = open_page(server.url, color_scheme=colours, viewport=viewport, bypass_csp=True)
-    project = make_project(page, f"Axe {colours} {viewport['width']}")
-    new_conversation(page)
-    write_with_the_coders(page, model, "notes/a-name-that-is-rather-long-for-a-small-screen.py", "x = 1\n" * 3)
-    change(page, "notes/").locator("summary").first.click()
-    assert violations(page) == []
-    assert overflow(page) <= 0
+def test_axe_finds_nothing_on_the_files_pages(each_page: Page, model: ModelServer) -> None:
+    project = make_project(each_page, f"Axe {token_hex(4)}")
+    new_conversation(each_page)
+    write_with_the_coders(each_page, model, "notes/a-name-that-is-rather-long-for-a-small-screen.py", "x = 1\n" * 3)
+    change(each_page, "notes/").locator("summary").first.click()
+    check_looks(each_page)
     for path in ("/files", "/file/new", "/file?path=notes/a-name-that-is-rather-long-for-a-small-screen.py"):
-        page.goto(f"{project}{path}")
-        for summary in page.locator("main summary").all():
+        each_page.goto(f"{project}{path}")
+        for summary in each_page.locator("main summary").all():
             summary.click()
-        assert violations(page) == [], path
-        assert overflow(page) <= 0, path
+        assert violations(each_page) == [], path
+        assert overflow(each_page) <= 0, path
 
 
 def test_without_scripts_changes_are_shown_and_taken_back(

@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from e2e.conftest import OpenPage
+from e2e.looks import PHONE, check_looks
 from e2e.steps import (
     composer,
     eventually,
@@ -22,7 +23,6 @@ from e2e.steps import (
     titles,
     write,
 )
-from e2e.test_accessibility import PHONE, WIDE, overflow, violations
 from e2e.watch import Watch
 from tests.model_server import ModelServer
 from tests.server import Server
@@ -225,42 +225,33 @@ def test_a_tool_server_is_added_and_removed(page: Page, watch: Watch) -> None:
     expect(page.locator(".card")).to_have_count(0)
 
 
-@pytest.mark.parametrize("colours", ["light", "dark"])
-@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
-def test_axe_finds_nothing_and_nothing_is_too_wide(
-    open_page: OpenPage, server: Server, watch: Watch, colours: str, viewport: dict[str, int]
-) -> None:
+def test_axe_finds_nothing_and_nothing_is_too_wide(each_page: Page, watch: Watch) -> None:
     watch.expect("400")
-    page = open_page(server.url, color_scheme=colours, viewport=viewport, bypass_csp=True)
 
-    def check() -> None:
-        assert violations(page) == []
-        assert overflow(page) == 0
-
-    project = make_project(page, "unbreakable" * 15)
-    check()
-    go_to(page, "Memories")
-    check()
-    remember(page, "averyveryverylongword" * 20)
-    open_memory(page, "averyvery")
-    check()
-    go_to(page, "Tools")
-    page.get_by_label("Name").fill("weather")
-    page.get_by_label("Address").fill("http://127.0.0.1:9/" + "long" * 100)
-    page.get_by_role("button", name="Add").click()
-    expect(page.locator(".card")).to_be_visible()
-    page.get_by_label("Name").fill("weather")
-    page.get_by_label("Address").fill("http://127.0.0.1:9/")
-    page.get_by_role("button", name="Add").click()
-    expect(page.locator(".field__problem")).to_be_visible()
-    check()
-    page.goto("/projects")
-    check()
-    open_app(page, f"/?project={project.removeprefix('/p/')}")
-    if viewport == PHONE:
-        page.get_by_role("button", name="Conversations").click()
-    page.locator(".switcher summary").click()
-    check()
+    project = make_project(each_page, "unbreakable" * 15)
+    check_looks(each_page)
+    go_to(each_page, "Memories")
+    check_looks(each_page)
+    remember(each_page, "averyveryverylongword" * 20)
+    open_memory(each_page, "averyvery")
+    check_looks(each_page)
+    go_to(each_page, "Tools")
+    each_page.get_by_label("Name").fill("weather")
+    each_page.get_by_label("Address").fill("http://127.0.0.1:9/" + "long" * 100)
+    each_page.get_by_role("button", name="Add").click()
+    expect(each_page.locator(".card")).to_be_visible()
+    each_page.get_by_label("Name").fill("weather")
+    each_page.get_by_label("Address").fill("http://127.0.0.1:9/")
+    each_page.get_by_role("button", name="Add").click()
+    expect(each_page.locator(".field__problem")).to_be_visible()
+    check_looks(each_page)
+    each_page.goto("/projects")
+    check_looks(each_page)
+    open_app(each_page, f"/?project={project.removeprefix('/p/')}")
+    if each_page.viewport_size == PHONE:
+        each_page.get_by_role("button", name="Conversations").click()
+    each_page.locator(".switcher summary").click()
+    check_looks(each_page)
 
 
 def test_a_project_can_be_described_by_keyboard(page: Page) -> None:

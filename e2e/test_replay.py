@@ -2,14 +2,12 @@
 
 import re
 
-import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from e2e.conftest import OpenPage
+from e2e.looks import check_looks, violations
 from e2e.steps import eventually, open_app, path_of, reply, see_reply, see_the_end, send_message, start_conversation
-from e2e.test_accessibility import PHONE, WIDE, overflow, violations
 from tests.model_server import ModelServer
-from tests.server import Server
 
 LONG = "\n\n".join(f"Paragraph {n} of a text that takes its time." for n in range(30))
 
@@ -193,22 +191,15 @@ def test_a_moment_of_a_reply_at_work(page: Page, model: ModelServer) -> None:
     see_the_end(page)
 
 
-@pytest.mark.parametrize("colours", ["light", "dark"])
-@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
-def test_axe_finds_nothing_in_a_replay(
-    open_page: OpenPage, server: Server, model: ModelServer, colours: str, viewport: dict[str, int]
-) -> None:
-    page = open_page(server.url, color_scheme=colours, viewport=viewport, bypass_csp=True)
-    finish_a_long_reply(page, model)
-    open_replay(page)
-    see_reply(page, "Paragraph 0")
-    assert violations(page) == []
-    button(page, "Pause").click()
-    expect(button(page, "Play")).to_be_visible()
-    reply(page).get_by_text("Activity").click()
-    assert violations(page) == []
-    assert overflow(page) == 0
-    way(page, "Last event").click()
-    see_moment(page, last(page))
-    assert violations(page) == []
-    assert overflow(page) == 0
+def test_axe_finds_nothing_in_a_replay(each_page: Page, model: ModelServer) -> None:
+    finish_a_long_reply(each_page, model)
+    open_replay(each_page)
+    see_reply(each_page, "Paragraph 0")
+    assert violations(each_page) == []
+    button(each_page, "Pause").click()
+    expect(button(each_page, "Play")).to_be_visible()
+    reply(each_page).get_by_text("Activity").click()
+    check_looks(each_page)
+    way(each_page, "Last event").click()
+    see_moment(each_page, last(each_page))
+    check_looks(each_page)

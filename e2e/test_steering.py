@@ -244,6 +244,7 @@ def test_a_page_that_does_not_know_what_waits_sees_its_turn_all_the_same(page: P
     model.open_gate("second")
     see_reply(other, "To the second a reply.")
     see_the_end(other)
+    see_the_end(page)
     see_the_same(page, other)
 
 

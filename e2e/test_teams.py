@@ -2,12 +2,11 @@
 
 import json
 
-import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from e2e import steps
 from e2e.conftest import OpenPage
-from e2e.test_accessibility import PHONE, WIDE, overflow, violations
+from e2e.looks import check_looks, overflow, violations
 from e2e.test_documents import RIVERS, add
 from e2e.test_projects import go_to, make_project
 from tests.model_server import ModelServer
@@ -184,23 +183,17 @@ def test_without_scripts_a_plan_is_shown_too(plain_page: Page, model: ModelServe
         steps.reload(plain_page)
 
 
-@pytest.mark.parametrize("colours", ["light", "dark"])
-@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
-def test_axe_finds_nothing_in_a_run_that_is_opened(
-    open_page: OpenPage, server: Server, model: ModelServer, colours: str, viewport: dict[str, int]
-) -> None:
-    page = open_page(server.url, color_scheme=colours, viewport=viewport, bypass_csp=True)
-    follow_a_plan(page, model)
-    expect(stepper(page).locator("[aria-current=step]")).to_have_text("Planning")
-    open_activity(page)
-    assert violations(page) == []
-    assert overflow(page) <= 0
-    follow_it_to_the_end(page, model)
-    for closed in steps.reply(page).locator(".turn--support > summary").all():
+def test_axe_finds_nothing_in_a_run_that_is_opened(each_page: Page, model: ModelServer) -> None:
+    follow_a_plan(each_page, model)
+    expect(stepper(each_page).locator("[aria-current=step]")).to_have_text("Planning")
+    open_activity(each_page)
+    check_looks(each_page)
+    follow_it_to_the_end(each_page, model)
+    for closed in steps.reply(each_page).locator(".turn--support > summary").all():
         closed.click()
-    steps.reply(page).locator(".step > summary").first.click()
-    assert violations(page) == []
-    assert overflow(page) <= 0
+    steps.reply(each_page).locator(".step > summary").first.click()
+    assert violations(each_page) == []
+    assert overflow(each_page) <= 0
 
 
 def test_what_was_chosen_of_the_activity_outlasts_an_absence(page: Page, model: ModelServer) -> None:

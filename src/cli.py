@@ -25,6 +25,8 @@ from .serving import WebSocketProtocol
 from .settings import Settings
 from .vendor import VendorMissing
 
+STRAGGLERS = 3  # seconds after the runs' time that a shutdown gives to requests under way
+
 APP = "riverrun.app:create_app"
 
 
@@ -53,8 +55,8 @@ def run(app: Litestar, host: str, port: int, access_log: bool) -> None:
         port=port,
         access_log=access_log,
         log_level="info" if access_log else "warning",
-        # An open stream would hold a shutdown for ever.
-        timeout_graceful_shutdown=max(1, round(settings.shutdown_grace)),
+        # By then streams have ended by themselves; a client that takes nothing would hold a shutdown for ever.
+        timeout_graceful_shutdown=round(settings.shutdown_grace) + STRAGGLERS,
         ws=WebSocketProtocol,
         ws_max_size=settings.body_limit,
         ws_ping_interval=None,  # a page's script sees nothing of such pings, so /api/ws has its own
@@ -81,7 +83,7 @@ def bring_up_to_date(settings: Settings) -> None:
 
 
 class Server(uvicorn.Server):
-    """Says where it serves and which model, once it does."""
+    """Says where it serves and which model, once it does; and lets go of those who follow runs before it ends."""
 
     def __init__(self, config: uvicorn.Config, app: Litestar) -> None:
         super().__init__(config)
@@ -96,6 +98,15 @@ class Server(uvicorn.Server):
             gc.set_threshold(50_000, 20, 20)
             click.echo(f"riverrun serves at {address(self.config)}")
             click.echo(f"Model: {self._app.state.runner.model.name}")
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        settling = asyncio.create_task(self._settle())
+        await super().shutdown(sockets)
+        await settling
+
+    async def _settle(self) -> None:
+        await self._app.state.runner.settle()
+        self._app.state.journal.let_go()
 
 
 def address(config: uvicorn.Config) -> str:

@@ -98,10 +98,24 @@ class Forbidden(RiverrunError):
             self.headers = {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope}"'}
 
 
-class StorageUnavailable(RiverrunError):
-    """The database cannot be reached."""
+class Unavailable(RiverrunError):
+    """Not now, but soon again."""
 
     status = 503
+
+
+class Restarting(Unavailable):
+    """The server is being stopped; it may be started again."""
+
+    code = "restarting"
+
+    def __init__(self) -> None:
+        super().__init__("The server is being restarted. What you see is saved; try again in a moment.")
+
+
+class StorageUnavailable(Unavailable):
+    """The database cannot be reached."""
+
     code = "database_unavailable"
 
     def __init__(self, message: str = "") -> None:

@@ -1,6 +1,7 @@
 """Killed, stopped, and without its database: what a person has seen is there afterwards, and every run has an end."""
 
 import asyncio
+import re
 import signal
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
@@ -92,9 +93,14 @@ async def test_what_takes_too_long_for_a_shutdown_goes_on_after_it(server: Serve
     async with program_at(server) as program:
         run = await program.start(await program.new_conversation(), "never ends")
         await shown_until_first_text(program, run)
-        await asyncio.to_thread(server.stop)
+        async with program.follow(run["run_id"]) as stream:
+            server.terminate()
+            shown = [event async for event in stream]  # ends by itself, without a word: the client comes back
+        assert await asyncio.to_thread(server.wait) == -signal.SIGTERM
+        assert not re.search("ERROR|Traceback", server.log.read_text())
         server.start()
         events = await program.events(run["run_id"])
+    assert events[: len(shown)] == shown
     assert types_of(events).count("complete") == 1
     assert (events[-1]["status"], events[-1]["message"]["content"]) == ("complete", "ends now")
 

@@ -33,7 +33,7 @@ from ..agents.events import (
     Usage,
     type_of,
 )
-from ..errors import StorageUnavailable
+from ..errors import Unavailable
 from ..persistence.repositories import Conversations, Messages
 from ..persistence.statements import ADD_CONVERSATION
 from ..rendering import sse
@@ -326,5 +326,5 @@ def usage_of(usage: Usage, model: str) -> Json:
     }
 
 
-def error_of(failure: Error | StorageUnavailable) -> Json:
+def error_of(failure: Error | Unavailable) -> Json:
     return {"type": "RUN_ERROR", "message": failure.message, "code": failure.code}

@@ -17,7 +17,7 @@ from uuid_utils.compat import uuid7
 
 from ..agents.events import NIL, CodeChange, Complete, Error, FinalMessage, Interaction, Usage, encode, type_of
 from ..agents.teams import DEFAULT
-from ..errors import Busy, Ended, Invalid, NotFound, RunFailed, StorageUnavailable, TooManyRuns
+from ..errors import Busy, Ended, Invalid, NotFound, Restarting, RunFailed, StorageUnavailable, TooManyRuns
 from ..persistence import tables
 from ..persistence.repositories import Conversations, Messages, Projects, Runs
 from ..persistence.statements import ADD_CONVERSATION
@@ -320,7 +320,7 @@ class ConversationsApi(Controller):
         "/{conversation_id:uuid}/messages",
         status_code=HTTP_200_OK,
         opt=CHAT,
-        responses=errors(Busy, TooManyRuns, RunFailed),
+        responses=errors(Busy, Restarting, TooManyRuns, RunFailed),
     )
     async def send_message(
         self,
@@ -338,7 +338,7 @@ class ConversationsApi(Controller):
         status_code=HTTP_200_OK,
         media_type=sse.MEDIA_TYPE,
         opt={"exclude_from_compression": True, **CHAT},
-        responses={HTTP_200_OK: STREAM, **errors(Busy, TooManyRuns)},
+        responses={HTTP_200_OK: STREAM, **errors(Busy, Restarting, TooManyRuns)},
     )
     async def stream_message(
         self,
@@ -351,7 +351,12 @@ class ConversationsApi(Controller):
         started = await start(conversation_id, data, runner, messages)
         return event_stream(runner.journal, started.run_id, 0)
 
-    @post("/{conversation_id:uuid}/runs", status_code=HTTP_202_ACCEPTED, opt=CHAT, responses=errors(Busy, TooManyRuns))
+    @post(
+        "/{conversation_id:uuid}/runs",
+        status_code=HTTP_202_ACCEPTED,
+        opt=CHAT,
+        responses=errors(Busy, Restarting, TooManyRuns),
+    )
     async def start_run(
         self,
         conversation_id: ConversationId,
@@ -464,7 +469,7 @@ class RunsApi(Controller):
         if not await runner.withdraw(run.conversation_id, message_id):
             raise Ended("This message has had its turn already.")
 
-    @post("/retries", status_code=HTTP_202_ACCEPTED, opt=CHAT, responses=errors(Busy, TooManyRuns))
+    @post("/retries", status_code=HTTP_202_ACCEPTED, opt=CHAT, responses=errors(Busy, Restarting, TooManyRuns))
     async def retry_run(
         self, run_id: RunId, data: JSONBody[Retry], runs: NamedDependency[Runs], runner: NamedDependency[Runner]
     ) -> StartedRun:
@@ -549,6 +554,8 @@ async def frames(journal: Journal, run_id: UUID, after: int) -> AsyncGenerator[b
     try:
         async for batch in journal.follow(run_id, after):
             yield b"".join(map(frame, batch)) or sse.HEARTBEAT
+    except Restarting:
+        return  # a client comes back by itself, with its cursor
     except StorageUnavailable as failure:
         # Not an event of the run, so it has no id: the cursor stays where it was.
         lost = Error(run_id=run_id, message=failure.message, code=failure.code, retryable=True, at=now())

@@ -24,7 +24,7 @@ from ..agents.events import (
     Usage,
 )
 from ..agents.team import Team
-from ..errors import Busy, Invalid, NotFound, RunFailed, StorageUnavailable
+from ..errors import Busy, Invalid, NotFound, RunFailed, Unavailable
 from ..persistence.repositories import Messages
 from ..rendering import sse
 from ..runs.continuation import place_after
@@ -262,7 +262,7 @@ async def reply(started: Started, journal: Journal) -> ChatCompletion:
         async for batch in journal.follow(started.run_id):
             for record in batch:
                 view.apply(record.event)
-    except StorageUnavailable as lost:
+    except Unavailable as lost:
         raise failed(view, lost) from lost
     if view.status != "complete":
         raise failed(view, view.error or STOPPED)
@@ -277,7 +277,7 @@ async def reply(started: Started, journal: Journal) -> ChatCompletion:
     )
 
 
-def failed(view: RunView, failure: Error | StorageUnavailable) -> RunFailed:
+def failed(view: RunView, failure: Error | Unavailable) -> RunFailed:
     return RunFailed(failure.message, extra={"code": failure.code, "run_id": view.run_id, "content": view.content})
 
 
@@ -289,5 +289,5 @@ def finish_of(reason: str | None) -> str:
     return reason if reason in ("length", "content_filter") else "stop"
 
 
-def error_of(failure: Error | StorageUnavailable) -> Json:
+def error_of(failure: Error | Unavailable) -> Json:
     return openai_error(HTTP_502_BAD_GATEWAY, failure.message, {"code": failure.code})

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from ..agents.events import Event
 from ..agents.team import Team
 from ..agents.teams import DEFAULT
-from ..errors import StorageUnavailable
+from ..errors import Unavailable
 from ..persistence.repositories import Conversations, Projects, Runs
 from ..persistence.tables import DEFAULT_PROJECT, Conversation, Message, Project
 from ..rendering.fragments import partial
@@ -290,7 +290,7 @@ async def grow(
         # What came into the reply stands above it on a new page, and what waited for its end is answered there.
         if view.heard or await runner.goes_on(conversation_id):
             yield to_html("conversations/_further.html", conversation_id=conversation_id, message_id=view.message_id)
-    except StorageUnavailable as failure:
+    except Unavailable as failure:
         yield to_html("errors/_notice.html", message=failure.message)
     yield below
 

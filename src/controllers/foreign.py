@@ -13,7 +13,7 @@ from msgspec import Struct
 from ..agents.events import Event
 from ..agents.exchange import Message
 from ..agents.team import Team
-from ..errors import Invalid, NotFound, StorageUnavailable
+from ..errors import Invalid, NotFound, Unavailable
 from ..rendering import sse
 from ..runs.journal import Journal
 from ..runs.runner import Runner
@@ -140,7 +140,7 @@ async def translated(
     journal: Journal,
     run_id: UUID,
     tell: Callable[[Event], Iterable[Json]],
-    lost: Callable[[StorageUnavailable], Json],
+    lost: Callable[[Unavailable], Json],
 ) -> AsyncGenerator[bytes, None]:
     """A run as Server-Sent Events of another protocol. Comments fill the time for which it has no words."""
     clock = asyncio.get_running_loop().time
@@ -151,7 +151,7 @@ async def translated(
             if frames or not batch or clock() - heard_at >= journal.heartbeat:
                 yield frames or sse.HEARTBEAT
                 heard_at = clock()
-    except StorageUnavailable as failure:
+    except Unavailable as failure:
         yield frame(lost(failure))
 
 

@@ -11,7 +11,7 @@ from msgspec import Struct
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..agents.teams import DEFAULT
-from ..errors import Busy, Invalid, NotFound, RiverrunError, StorageUnavailable
+from ..errors import Busy, Invalid, NotFound, RiverrunError, StorageUnavailable, Unavailable
 from ..persistence.repositories import Conversations, Messages, Projects, Runs
 from ..persistence.tables import DEFAULT_PROJECT, Conversation, Run
 from ..rendering.fragments import partial
@@ -193,13 +193,13 @@ def exchange(started: Started, content: str, run: RunView, team: str, project_id
 
 
 async def ended(journal: Journal, started: Started) -> RunView:
-    """The run once it has ended; as it is when the database goes away, since a page can follow it later."""
+    """The run once it has ended; as it is when database or server go away, for a page can follow it later."""
     view = RunView(started.run_id, started.message_id)
     try:
         async for batch in journal.follow(started.run_id):
             for record in batch:
                 view.apply(record.event)
-    except StorageUnavailable:
+    except Unavailable:
         pass
     return view
 

@@ -16,7 +16,7 @@ from msgspec import Struct
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..agents.events import AgentChunk
-from ..errors import StorageUnavailable
+from ..errors import Unavailable
 from ..persistence.repositories import Conversations, Runs
 from ..persistence.tables import Run
 from ..rendering import sse
@@ -127,7 +127,7 @@ async def frames(journal: Journal, run: Run, cursor: int) -> AsyncGenerator[byte
             async with aclosing(changes_of(journal, fragments)) as changes:
                 async for change in changes:
                     yield change
-    except (StorageUnavailable, SQLAlchemyError, OSError):
+    except (Unavailable, SQLAlchemyError, OSError):
         return  # without the closing event the page comes back by itself, and finds the database or an error
     yield sse.message("", event="done")
 

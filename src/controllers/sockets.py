@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from uuid_utils.compat import uuid7
 
 from ..agents.events import Complete
-from ..errors import Internal, Invalid, RiverrunError, StorageUnavailable, Unauthorized
+from ..errors import Internal, Invalid, Restarting, RiverrunError, StorageUnavailable, Unauthorized
 from ..persistence.repositories import Projects, Runs
 from ..persistence.tables import DEFAULT_PROJECT
 from ..persistence.writer import is_passing
@@ -249,6 +249,8 @@ class Connection:
                     for record in batch:
                         await self._put(record.payload)
                         complete = isinstance(record.event, Complete)
+        except Restarting as failure:
+            raise Ended(CloseCode.RESTART, failure.message) from failure
         except StorageUnavailable as failure:
             # Not an event of the run: the cursor stays where it was.
             raise Ended(CloseCode.UNAVAILABLE, failure.message) from failure

@@ -29,7 +29,7 @@ from ..agents.events import (
     encode,
     type_of,
 )
-from ..errors import StorageUnavailable
+from ..errors import Restarting, StorageUnavailable
 from ..persistence.repositories import Events
 from ..persistence.statements import ADD_EVENT, ADD_RUN, FENCES, Row, Write
 from ..persistence.writer import Writer, is_passing
@@ -164,6 +164,7 @@ class Journal:
         self._room.set()
         self._next_commit = 0.0  # loop time
         self._closing = False
+        self._letting_go = False
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[None]:
@@ -358,7 +359,8 @@ class Journal:
 
         Whatever came while the caller was busy is one batch; an empty one tells of silence.
 
-        Raises StorageUnavailable when the database is away and has taken this run's end with it.
+        Raises StorageUnavailable when the database is away and has taken this run's end with it, and Restarting when
+        the server is stopped before that end.
         """
         run_log = self._log(run_id)
         follower = Follower()
@@ -380,6 +382,8 @@ class Journal:
                     if ended:
                         return
                     up_to_date = True
+                if self._letting_go and not follower.batches:
+                    raise Restarting
                 await follower.wait(self.heartbeat)
                 if follower.lost:
                     raise StorageUnavailable
@@ -401,6 +405,13 @@ class Journal:
         finally:
             run_log.followers.discard(follower)
             self._forget(run_id, run_log)
+
+    def let_go(self) -> None:
+        """Whoever follows a run that has not ended by now comes back to the process that is started next."""
+        self._letting_go = True
+        for run_log in self._logs.values():
+            for follower in run_log.followers:
+                follower.wake()
 
     async def read(self, run_id: UUID, after: int = 0) -> AsyncIterator[list[Recorded]]:
         """What is saved now after a cursor, in batches."""

@@ -31,7 +31,7 @@ from ..agents.model import Message, Model, ModelError
 from ..agents.past import heard_in, pasts_of
 from ..agents.team import Task, Team
 from ..agents.teams import DEFAULT
-from ..errors import Busy, Invalid, NotFound, RiverrunError, StorageUnavailable, TooManyRuns
+from ..errors import Busy, Invalid, NotFound, Restarting, RiverrunError, StorageUnavailable, TooManyRuns
 from ..persistence import tables
 from ..persistence.repositories import Conversations, Messages, Runs
 from ..persistence.statements import (
@@ -58,6 +58,7 @@ from .view import RunView, Status, closing
 log = logging.getLogger(__name__)
 
 HISTORY_LIMIT = 1000  # messages that a model is given
+STRAGGLING = 5.0  # seconds in which a run that was told to end at a shutdown has to do so
 MOST_OWNERS = 5  # processes that may die of one run before it is given up
 
 INTERRUPTED = Error(
@@ -184,7 +185,7 @@ class Runner:
         try:
             yield
         finally:
-            await self._settle()
+            await self.settle()
             watching.cancel()
             with suppress(asyncio.CancelledError):
                 await watching
@@ -209,7 +210,7 @@ class Runner:
         NIL: the last of the branch that is shown. `model` empty: the default. `history`: messages that came between
         and are not known here; what is said in the role of the system are instructions for this turn.
 
-        One read and one write, for starts come in crowds. Raises NotFound, Busy, TooManyRuns, Invalid or
+        One read and one write, for starts come in crowds. Raises NotFound, Busy, TooManyRuns, Invalid, Restarting or
         StorageUnavailable.
         """
         at = now()
@@ -278,6 +279,8 @@ class Runner:
     ) -> None:
         if started.conversation_id in self._conversations:
             raise Busy("A reply is still being written here. Wait for it, or stop it first.")
+        if self._closing:
+            raise Restarting
         if len(self._works) >= self._limit:
             raise TooManyRuns("The server is working on as many runs as it may. Try again in a moment.")
         self.journal.check()
@@ -541,8 +544,8 @@ class Runner:
             if work is None:
                 raise
 
-    async def _settle(self) -> None:
-        """What takes too long is left as it is: who comes next goes on with it."""
+    async def settle(self) -> None:
+        """Begins no more runs, and gives the others time to end. Who comes next goes on with what takes longer."""
         self._closing = True
         tasks = {work.task for work in self._works.values() if work.task}
         if not tasks:
@@ -551,7 +554,10 @@ class Runner:
         for work in list(self._works.values()):
             work.end("suspended")
         if late:
-            await asyncio.wait(late)
+            _, stuck = await asyncio.wait(late, timeout=STRAGGLING)
+            for task in stuck:
+                log.error("%s does not let go; it is left to who comes next", task.get_name())
+                task.cancel()
 
     # Going on with what others left
 

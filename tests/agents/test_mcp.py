@@ -166,7 +166,7 @@ async def test_a_call_that_takes_too_long_is_given_up_and_the_server_goes_on() -
         ("no-such-command --at-all", "there is no command no-such-command."),
         (f"{shlex.quote(sys.executable)} -c pass", ""),
         (f"{COMMAND} --broken", "It says: RIVER_KEY is not set."),
-        (f"http://127.0.0.1:{free_port()}/mcp", ""),
+        pytest.param(f"http://127.0.0.1:{free_port()}/mcp", "", id="nobody listens"),
         ('unclosed "quote', "No closing quotation."),
         ("''", ""),
     ],

@@ -13,12 +13,12 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
-from riverrun.agents.events import AgentChunk, Complete, Event, Interaction
+from riverrun.agents.events import AgentChunk, Event, Interaction
 from riverrun.client import Client, ClientError, Refused, Retry, Socket, Uncertain, Unreachable
 from riverrun.client import socket as socket_module
 from tests.client.line import Line
+from tests.client.reading import check, read_through_a_restart
 from tests.client.stub import RUN, chunk, complete
-from tests.client.test_client import check
 from tests.model_server import ModelServer
 from tests.server import Server
 
@@ -179,19 +179,7 @@ async def test_a_server_that_is_killed_and_started_again_is_followed_to_the_end(
     with Server(tmp_path, RIVERRUN_MODEL_URL=model.url).start() as server:
         async with Client(server.url, backoff=0.3, attempts=20).socket() as socket:
             run = await socket.send("survive over a socket")
-            events: list[Event] = []
-            killed = False
-            async with aclosing(run.events()) as stream:
-                async for event in stream:
-                    events.append(event)
-                    if isinstance(event, AgentChunk) and not killed:
-                        killed = True
-                        server.kill()
-                        model.open_gate("fallen")
-                        await asyncio.to_thread(server.start)
-            end = events[-1]
-            assert isinstance(end, Complete)
-            check(events, end.message.content)
+            await read_through_a_restart(run, server, model, "fallen")
 
 
 async def everything(socket: Socket, run_id: UUID) -> list[Event]:

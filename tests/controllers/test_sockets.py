@@ -6,7 +6,7 @@ import re
 import socket
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -539,11 +539,10 @@ async def test_a_client_that_leaves_takes_its_follows_with_it(model: ModelServer
 
 async def test_a_run_whose_client_leaves_while_it_is_saved_is_worked_on(model: ModelServer, tmp_path: Path) -> None:
     async with serving(tmp_path, model, heartbeat=0.1) as url, httpx.AsyncClient(base_url=url) as http:
-        async with talk(url) as client:
-            with locked(tmp_path / "riverrun.db"):
-                await client.say("send", id="1", content="hello")
-                client.socket.transport.close()
-                await eventually(lambda: tasks_named("beat ") == 0)  # what was left of the connection has ended
+        async with talk(url) as client, locked(tmp_path / "riverrun.db"):
+            await client.say("send", id="1", content="hello")
+            client.socket.transport.close()
+            await eventually(lambda: tasks_named("beat ") == 0)  # what was left of the connection has ended
         program = Program(http)
         conversations: list[Json] = []
         while not conversations:
@@ -553,11 +552,11 @@ async def test_a_run_whose_client_leaves_while_it_is_saved_is_worked_on(model: M
             assert (await program.events(run))[-1]["status"] == "complete"
 
 
-@contextmanager
-def locked(database: Path) -> Iterator[None]:
-    """While this is entered nothing can be saved."""
-    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
-        connection.execute("BEGIN IMMEDIATE")
+@asynccontextmanager
+async def locked(database: Path) -> AsyncIterator[None]:
+    """While this is entered nothing can be saved. What is being saved before that needs the loop to get done."""
+    with closing(sqlite3.connect(database, isolation_level=None, check_same_thread=False)) as connection:
+        await asyncio.to_thread(connection.execute, "BEGIN IMMEDIATE")
         yield
 
 

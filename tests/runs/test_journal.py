@@ -191,7 +191,7 @@ async def test_what_waits_behind_a_refused_write_is_not_written_either(database:
         winner.open(run_id, head=1, fence=2)
         await winner.commit(run_id, [AgentStart(agent="A", turn=1)], {})
         await loser.append(run_id, AgentStart(agent="A", turn=1))
-        while loser._pending:  # until the writer has taken it
+        while loser._pending:  # noqa: ASYNC110  # until the writer has taken it
             await asyncio.sleep(0)
         await loser.append(run_id, AgentChunk(agent="A", turn=1, text="late", offset=0))
         with pytest.raises((Fenced, StorageUnavailable, IntegrityError)):

@@ -137,5 +137,5 @@ def troubles(log: str, counts: Counter[str]) -> list[str]:
     lines = log.splitlines()
     if counts["database pauses"]:
         lines = [line for line in lines if line != AWAY]
-    wrong = [number for number, line in enumerate(lines) if re.match(r"(ERROR|CRITICAL) riverrun", line)]
+    wrong = [number for number, line in enumerate(lines) if re.match(r"ERROR|CRITICAL|Traceback", line)]
     return ["the server's log: " + "\n    ".join(lines[number : number + 40]) for number in wrong[:3]]

@@ -1,0 +1,31 @@
+"""How a page has to look on every screen: axe finds nothing, and nothing is too wide."""
+
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Page
+
+AXE = Path(__file__).parents[1] / "node_modules" / "axe-core" / "axe.min.js"
+WIDE, PHONE = {"width": 1100, "height": 700}, {"width": 360, "height": 640}
+
+
+def violations(page: Page) -> list[str]:
+    """What axe finds, in words: rule, then where."""
+    if not page.evaluate("'axe' in window"):
+        page.add_script_tag(path=AXE)
+    found: dict[str, Any] = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return [
+        f"{rule['id']}: {rule['help']}: {node['html'][:150]} {node.get('failureSummary', '')}"
+        for rule in found["violations"]
+        for node in rule["nodes"]
+    ]
+
+
+def overflow(page: Page) -> int:
+    """Pixels by which the page is wider than the screen."""
+    return int(page.evaluate("document.documentElement.scrollWidth - innerWidth"))
+
+
+def check_looks(page: Page) -> None:
+    assert violations(page) == []
+    assert overflow(page) == 0
