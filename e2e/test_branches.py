@@ -68,6 +68,7 @@ def test_a_reply_to_an_edited_message_streams(
     expect(page.get_by_role("button", name="Add to reply")).to_be_visible()
     fresh = open_page(server.url)
     open_app(fresh, path_of(page))
+    see_reply(fresh, "Half")
     see_the_same(page, fresh)
     model.open_gate("more")
     for each in (page, fresh):
@@ -205,7 +206,8 @@ def test_a_branch_is_refused_while_a_reply_is_written(page: Page, model: ModelSe
     see_reply(page, "Half")
     version_before(own_message(page, "two")).click()
     see_problem(page, "still being written")
-    edit_message(page, "and now?", "or now?")
+    with page.expect_response(lambda response: response.status == 409):  # the problem is there from before
+        edit_message(page, "and now?", "or now?")
     see_problem(page, "still being written")
     expect(own_message(page, "and now?").get_by_role("textbox")).to_have_value("or now?")
     model.open_gate("more")
@@ -224,6 +226,7 @@ def test_two_pages_that_show_different_branches_agree_after_a_reload(page: Page,
         edit_message(page, "one", "two")
     else:
         try_again(page)
+    see_version(own_message(page, "two") if way == "edited" else reply(page), "2 of 2")
     see_the_end(page)
     other.evaluate("dispatchEvent(new Event('focus'))")
     see_version(own_message(other, "two") if way == "edited" else reply(other), "2 of 2")

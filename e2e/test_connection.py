@@ -145,7 +145,7 @@ def test_polling_returns_to_the_stream_by_itself(page: Page, model: ModelServer,
     see_the_end(page)
 
 
-def test_a_stream_that_is_held_back_is_polled(open_page: OpenPage, proxy: Proxy, model: ModelServer) -> None:
+def test_a_stream_that_is_held_back_is_polled(proxy: Proxy, open_page: OpenPage, model: ModelServer) -> None:
     page = open_page(proxy.url)
     two_parts(model)
     open_app(page)
@@ -162,7 +162,7 @@ def test_a_stream_that_is_held_back_is_polled(open_page: OpenPage, proxy: Proxy,
 
 
 def test_a_stream_that_goes_silent_in_the_middle_is_noticed(
-    open_page: OpenPage, proxy: Proxy, model: ModelServer
+    proxy: Proxy, open_page: OpenPage, model: ModelServer
 ) -> None:
     """As behind a proxy that lets the start through and then buffers, or a connection that is dead but open."""
     page = open_page(proxy.url)
@@ -179,7 +179,7 @@ def test_a_stream_that_goes_silent_in_the_middle_is_noticed(
 
 
 def test_a_stream_that_is_cut_goes_on_without_gap_or_repeat(
-    open_page: OpenPage, proxy: Proxy, model: ModelServer, server: Server, watch: Watch
+    proxy: Proxy, open_page: OpenPage, model: ModelServer, server: Server, watch: Watch
 ) -> None:
     watch.expect(
         "ERR_CONNECTION_RESET", "ERR_INCOMPLETE_CHUNKED", "network error", "ERR_EMPTY_RESPONSE", "Failed to fetch"
@@ -206,7 +206,7 @@ def test_a_stream_that_is_cut_goes_on_without_gap_or_repeat(
 
 
 def test_without_a_network_the_page_waits_and_goes_on(
-    open_page: OpenPage, proxy: Proxy, model: ModelServer, watch: Watch
+    proxy: Proxy, open_page: OpenPage, model: ModelServer, watch: Watch
 ) -> None:
     watch.expect("ERR_INTERNET_DISCONNECTED", "Failed to fetch", "network error", "ERR_INCOMPLETE_CHUNKED")
     page = open_page(proxy.url)

@@ -88,6 +88,8 @@ def test_what_is_added_waits_until_an_agent_takes_it_in(
         see_reply(each, "En français")
     fresh = open_page(server.url)
     open_app(fresh, path_of(page))
+    see_taken_in(fresh, "in French, please")
+    see_reply(fresh, "En français")
     for each in (page, second):
         see_the_same(each, fresh)
     model.open_gate("french")
