@@ -39,7 +39,8 @@ from ..persistence.statements import ADD_CONVERSATION
 from ..rendering import sse
 from ..runs.journal import now
 from ..runs.rows import conversation_row
-from ..runs.runner import Runner, Started
+from ..runs.runner import Runner
+from ..runs.work import Started
 from .access import CHAT
 from .foreign import BODY_LIMIT, WRONG_MESSAGES, Content, Heard, Json, Sent, found_team, heard, translated
 

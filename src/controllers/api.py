@@ -26,8 +26,9 @@ from ..rendering import sse
 from ..runs.history import view_of
 from ..runs.journal import Journal, Recorded, now
 from ..runs.rows import conversation_row
-from ..runs.runner import Runner, Started
+from ..runs.runner import Runner
 from ..runs.view import Status
+from ..runs.work import Started
 from .access import CHAT
 from .body import line, short_entry, words
 from .exchanges import Exchange, Exchanges

@@ -29,8 +29,9 @@ from ..persistence.repositories import Messages
 from ..rendering import sse
 from ..runs.continuation import place_after
 from ..runs.journal import Journal
-from ..runs.runner import Runner, Started
+from ..runs.runner import Runner
 from ..runs.view import RunView
+from ..runs.work import Started
 from .access import CHAT
 from .foreign import BODY_LIMIT, WRONG_MESSAGES, Content, Heard, Json, Sent, found_team, heard, translated
 from .problems import openai_error

@@ -17,8 +17,9 @@ from ..persistence.tables import DEFAULT_PROJECT, Conversation, Run
 from ..rendering.fragments import partial
 from ..rendering.templates import to_html
 from ..runs.journal import Journal, now
-from ..runs.runner import Runner, Started
+from ..runs.runner import Runner
 from ..runs.view import RunView
+from ..runs.work import Started
 from .answers import PageRequest, html, is_scripted, partials, see
 from .body import words
 from .conversations import Shelf, acts_html, document_title, heading, messages_html, page

@@ -1,4 +1,4 @@
-"""The rows with which a run begins."""
+"""The rows with which a run begins, and what changes in its conversation."""
 
 from datetime import datetime
 from uuid import UUID
@@ -57,3 +57,7 @@ def title_of(content: str) -> str:
     if len(line) <= TITLE_LENGTH:
         return line
     return line[:TITLE_LENGTH].rsplit(" ", 1)[0] + "…"
+
+
+def touch(conversation_id: UUID, title: str, team: str, leaf_id: UUID, at: datetime) -> Row:
+    return {"conversation": conversation_id, "new_title": title, "new_team": team, "new_leaf": leaf_id, "now": at}

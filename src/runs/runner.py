@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
 from datetime import datetime
-from typing import Literal, NamedTuple, Protocol
+from typing import Protocol
 from uuid import UUID
 
 from msgspec.structs import asdict, replace
@@ -50,16 +50,20 @@ from ..persistence.statements import (
 from .journal import Journal, Sessions, now
 from .leases import Leases
 from .pace import Paces, Watched
-from .rows import conversation_row, message_row, title_of
+from .rows import conversation_row, message_row, title_of, touch
 from .teams import Teams
 from .told import Told
-from .view import RunView, Status, closing
+from .turns import Known, in_turns, last_turn, said_before, split
+from .view import Status, closing
+from .work import Started, Work
 
 log = logging.getLogger(__name__)
 
 HISTORY_LIMIT = 1000  # messages that a model is given
 STRAGGLING = 5.0  # seconds in which a run that was told to end at a shutdown has to do so
 MOST_OWNERS = 5  # processes that may die of one run before it is given up
+FIRST = UUID(int=1)  # no message has this id: a branch that begins anew
+RESUMED = "The server was restarted; going on from here"
 
 INTERRUPTED = Error(
     message=f"The server was stopped {MOST_OWNERS} times while this reply was being written. What had arrived is kept.",
@@ -71,76 +75,10 @@ INTERNAL = Error(
 )
 
 
-class Started(NamedTuple):
-    run_id: UUID
-    conversation_id: UUID
-    user_message_id: UUID
-    message_id: UUID
-    title: str
-
-
 class Contexts(Protocol):
     """Where a run gets what its project gives it; whatever is opened for that is closed when it is left."""
 
     def open(self, project_id: UUID, run_id: UUID) -> AbstractAsyncContextManager[Context]: ...
-
-
-class Known(NamedTuple):
-    """A branch of a conversation. `instructions` is what a program said in the role of the system."""
-
-    title: str
-    team: str
-    project_id: UUID
-    last: UUID | None
-    history: list[Message]
-    instructions: str
-
-    def after(self, rows: Sequence[Row], history: Sequence[Message]) -> "Known":
-        """With messages that it did not have."""
-        if not rows:
-            return self
-        said, instructions = split(history)
-        return self._replace(last=rows[-1]["id"], history=[*self.history, *said], instructions=instructions)
-
-
-Reason = Error | Literal["cancelled", "suspended"]
-
-
-class Work:
-    """A run under way: its task, and whether it was told to end.
-
-    `recorded` is what was told of it before an interruption, `follows` the message that its reply stands after.
-    """
-
-    def __init__(
-        self,
-        started: Started,
-        project_id: UUID,
-        created_at: datetime,
-        instructions: str = "",
-        recorded: Sequence[Event] = (),
-    ) -> None:
-        self.started = started
-        self.project_id = project_id
-        self.created_at = created_at
-        self.instructions = instructions
-        self.recorded = list(recorded)
-        self.follows = started.user_message_id
-        self.view = RunView(started.run_id, started.message_id)
-        for event in recorded:
-            self.view.apply(event)
-        self.inbox = Inbox()
-        self.task: asyncio.Task[None] | None = None
-        self.begun = False
-        self.stop: Reason | Status | None = None
-
-    def end(self, reason: Reason) -> None:
-        """The first reason counts. A run that is already writing its last events is let be."""
-        if self.stop is not None:
-            return
-        self.stop = reason
-        if self.task is not None and self.begun:  # a task that has not begun would vanish without a word
-            self.task.cancel()
 
 
 class Runner:
@@ -371,7 +309,8 @@ class Runner:
             self._forget(work)
             return
         self._forget(work)
-        await self._answer_left(work.started.conversation_id)
+        if work.is_added_to:
+            await self._answer_left(work.started.conversation_id)
 
     async def _tell(self, work: Work, team: Team, task: Task) -> None:
         """What the team does, event by event, with what the project gives it."""
@@ -475,6 +414,8 @@ class Runner:
         row = message_row(
             message_id, run.conversation_id, "user", content, now(), parent_id=run.message_id, status=status
         )
+        if work := self._works.get(run.id):
+            work.is_added_to = True
         await self.journal.save({ADD_MESSAGE: [row]})
         if work := self._works.get(run.id):
             if not wait:
@@ -655,47 +596,6 @@ class Runner:
         await self._append(work, Progress(fraction=fraction, step="resumed", message=RESUMED))
         task = Task(messages=in_turns(known.history), model=self._named(run.model), inbox=work.inbox)
         self._set_to_work(work, team, task)
-
-
-RESUMED = "The server was restarted; going on from here"
-FIRST = UUID(int=1)  # no message has this id: a branch that begins anew
-
-
-def split(history: Sequence[Message]) -> tuple[list[Message], str]:
-    """What was said, and what a program said in the role of the system."""
-    said = [message for message in history if message.role != "system"]
-    return said, "\n\n".join(message.content for message in history if message.role == "system")
-
-
-def last_turn(history: Sequence[Message]) -> list[Message]:
-    """What came after the last reply: instructions hold for the turn before which they stand."""
-    ends = [number for number, message in enumerate(history, 1) if message.role == "assistant"]
-    return list(history[ends[-1] if ends else 0 :])
-
-
-def said_before(conversation_id: UUID, last: UUID | None, history: Sequence[Message], at: datetime) -> list[Row]:
-    said, instructions = split(history)
-    rows: list[Row] = []
-    for message in [*said, *([Message(role="system", content=instructions)] if instructions else [])]:
-        parent_id = rows[-1]["id"] if rows else last
-        rows.append(message_row(uuid7(), conversation_id, message.role, message.content, at, parent_id=parent_id))
-    return rows
-
-
-def touch(conversation_id: UUID, title: str, team: str, leaf_id: UUID, at: datetime) -> Row:
-    return {"conversation": conversation_id, "new_title": title, "new_team": team, "new_leaf": leaf_id, "now": at}
-
-
-def in_turns(messages: Sequence[Message]) -> list[Message]:
-    """One message a turn, as many models insist: two questions become one, and of two replies the later counts."""
-    turns: list[Message] = []
-    for message in messages:
-        if turns and turns[-1].role == message.role:
-            before = turns.pop()
-            if message.role == "user":
-                message = Message(role="user", content=f"{before.content}\n\n{message.content}")
-        turns.append(message)
-    return turns
 
 
 def thought(begun: AgentStart, content: str) -> Interaction:
