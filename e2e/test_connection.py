@@ -63,6 +63,24 @@ def two_parts(model: ModelServer) -> None:
     model.script([{"text": "The first part"}, {"gate": "more"}, {"text": " and the **second**.", "per": 4}], times=1)
 
 
+def test_a_stream_is_opened_though_the_script_for_it_comes_late(page: Page, model: ModelServer) -> None:
+    """htmx has looked through the page by then."""
+    two_parts(model)
+    open_app(page)
+    send_message(page, "slow scripts")
+    see_reply(page, "The first part")
+    held: list[Route] = []
+    page.route("**/hx-sse*", lambda route: held.append(route))
+    page.reload(wait_until="commit")
+    page.wait_for_function("() => Boolean(window.htmx)")
+    with page.expect_request(STREAMS):
+        held[0].continue_()
+    see_streaming(page)
+    model.open_gate("more")
+    see_reply(page, "The first part and the second.")
+    see_the_end(page)
+
+
 @pytest.mark.parametrize("how", ["abort", "502", "404"])
 def test_a_refused_stream_is_polled(page: Page, model: ModelServer, watch: Watch, how: str) -> None:
     watch.expect(*DEAD_SERVER, "502", "404")
