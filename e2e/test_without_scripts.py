@@ -146,14 +146,16 @@ def test_leaving_and_coming_back_in_the_middle(plain_page: Page, model: ModelSer
 
 def test_an_error_is_told_and_can_be_tried_again(plain_page: Page, model: ModelServer) -> None:
     model.script([{"text": "half a "}, {"cut": "reset"}], times=1)
-    model.script([{"text": "whole"}])
+    model.script([{"text": "who"}, {"gate": "more"}, {"text": "le"}])
     arrive(plain_page)
     send(plain_page, "break")
     expect(reply(plain_page).locator(".notice")).to_contain_text("broke in the middle")
     reply(plain_page).get_by_role("button", name="Try again").click(no_wait_after=True)
-    see_version(reply(plain_page), "2 of 2")
+    see_reply(plain_page, "who")
+    model.open_gate("more")
     see_reply(plain_page, "whole")
     see_the_end(plain_page)
+    see_version(reply(plain_page), "2 of 2")
     version_before(reply(plain_page)).click()
     see_version(reply(plain_page), "1 of 2")
     see_reply(plain_page, "half a")

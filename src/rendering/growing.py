@@ -27,8 +27,7 @@ class Growing:
 
     @property
     def opening(self) -> str:
-        article = f'<article class="message message--assistant" id="message-{self.view.message_id}">'
-        return f'{article}<div class="run">{self._part("badge")}'
+        return f'<div class="run">{self._part("badge")}'
 
     def apply(self, events: Sequence[Event]) -> str:
         return "".join(piece for event in gathered(events) for piece in self._tell(event))
@@ -66,7 +65,7 @@ class Growing:
                 yield to_html("runs/_change.html", run=self.view, change=event)
             case Complete():
                 yield self._leave()
-                yield "".join(map(self._part, ("notice", "stepper", "activity", "foot"))) + "</div></article>"
+                yield "".join(map(self._part, ("notice", "stepper", "activity", "foot"))) + "</div>"
 
     def _is_shown_later(self, event: Interaction) -> bool:
         turn = self.view.turns[event.turn]
