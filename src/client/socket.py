@@ -200,6 +200,8 @@ class Socket:
         try:
             await link.send(encode(message), text=True)
         except ConnectionClosed:
+            if link is self._link:
+                self._open.clear()  # whoever asks again waits, so that the listener gets to know of it too
             raise Dropped from None
 
     # What the server says

@@ -154,6 +154,14 @@ async def test_a_connection_that_is_cut_is_made_again_for_all_runs(server: Serve
         assert line.opened == 2
 
 
+async def test_who_asks_just_when_the_connection_breaks_asks_over_the_next_one(socket: Socket) -> None:
+    """Before the socket has noticed; asking again and again, it would never come to that."""
+    assert socket._link
+    socket._link.transport.abort()
+    await asyncio.sleep(0)
+    assert await socket.ping() > 0
+
+
 @pytest.mark.parametrize("seed", range(4))
 async def test_a_line_that_breaks_again_and_again_loses_and_repeats_nothing(
     server: Server, model: ModelServer, seed: int
