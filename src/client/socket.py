@@ -188,6 +188,8 @@ class Socket:
             return await answer
         finally:
             del self._answers[name]
+            if answer.done() and not answer.cancelled():
+                answer.exception()  # known, also where the connection was lost while this was being asked
 
     async def _connected(self) -> ClientConnection:
         await self._open.wait()

@@ -7,10 +7,10 @@ transaction and only then hands it to those who follow.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -47,6 +47,7 @@ NO_FENCE = 0  # rows that belong to no run
 PAGE = 200  # events read from the log at once; many who read on at the same time hold so many each
 LOOK = 0.2  # seconds between two looks at the runs that other processes write
 
+T = TypeVar("T")
 Sessions = Callable[[], AbstractAsyncContextManager[AsyncSession]]
 
 
@@ -163,6 +164,7 @@ class Journal:
         self._room = asyncio.Event()
         self._room.set()
         self._next_commit = 0.0  # loop time
+        self._asking: set[asyncio.Task[Any]] = set()
         self._closing = False
         self._letting_go = False
 
@@ -178,6 +180,7 @@ class Journal:
             self._closing = True
             self._work.set()
             await task
+            await asyncio.gather(*self._asking, return_exceptions=True)
             await self._writer.close()
 
     # Writing
@@ -416,8 +419,7 @@ class Journal:
     async def read(self, run_id: UUID, after: int = 0) -> AsyncIterator[list[Recorded]]:
         """What is saved now after a cursor, in batches."""
         while True:
-            async with self._events() as events:
-                rows = await events.after(run_id, after, PAGE)
+            rows = await self._asked(lambda events: events.after(run_id, after, PAGE))  # noqa: B023
             if rows:
                 yield [Recorded(decode(payload), payload.encode()) for _, payload in rows]
                 after = rows[-1][0]
@@ -426,16 +428,14 @@ class Journal:
 
     async def history(self, run_id: UUID) -> list[Event]:
         """What is saved of a run but its chunks."""
-        async with self._events() as events:
-            payloads = (await events.history([run_id]))[run_id]
-        return [decode(payload) for payload in payloads]
+        payloads = await self._asked(lambda events: events.history([run_id]))
+        return [decode(payload) for payload in payloads[run_id]]
 
     async def head(self, run_id: UUID) -> int:
         """The `seq` of the run's last saved event."""
         if (run_log := self._logs.get(run_id)) and run_log.head is not None:
             return run_log.head
-        async with self._events() as events:
-            return await events.head(run_id)
+        return await self._asked(lambda events: events.head(run_id))
 
     async def _look_elsewhere(self) -> None:
         """Who follows a run that another process writes reads on when its log has grown."""
@@ -445,8 +445,7 @@ class Journal:
             if not foreign:
                 continue
             try:
-                async with self._events() as events:
-                    heads = await events.heads(foreign)
+                heads = await self._asked(lambda events: events.heads(foreign))  # noqa: B023
             except StorageUnavailable:
                 continue
             for run_id, head in heads.items():
@@ -458,15 +457,22 @@ class Journal:
                     follower.nudge()
 
     async def _has_ended(self, run_id: UUID) -> bool:
-        async with self._events() as events:
-            return await events.has_ended(run_id)
+        return await self._asked(lambda events: events.has_ended(run_id))
 
-    @asynccontextmanager
-    async def _events(self) -> AsyncIterator[Events]:
-        """The log in the database. Raises StorageUnavailable when that is away."""
+    async def _asked(self, question: Callable[[Events], Awaitable[T]]) -> T:
+        """The log's answer. Raises StorageUnavailable when the database is away.
+
+        It is waited for even when the one who asks leaves, for a connection that is cut off in the middle is lost.
+        """
+        asking = asyncio.create_task(self._ask(question))
+        self._asking.add(asking)
+        asking.add_done_callback(self._asking.discard)
+        return await asyncio.shield(asking)
+
+    async def _ask(self, question: Callable[[Events], Awaitable[T]]) -> T:
         try:
             async with self._sessions() as session:
-                yield Events(session=session)
+                return await question(Events(session=session))
         except (SQLAlchemyError, OSError) as failure:
             if is_passing(failure):
                 raise StorageUnavailable from failure

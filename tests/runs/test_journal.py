@@ -140,6 +140,22 @@ async def test_a_slow_follower_costs_bounded_memory_and_still_gets_everything(
     assert seen == list(range(1, 23))
 
 
+async def test_readers_that_leave_in_the_middle_cost_no_connection(
+    database: SQLAlchemyAsyncConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A server cancels what it sends to somebody who has left, again and again until it ends."""
+    async with journal_on(database) as journal:
+        run_id = await start_run(journal)
+        for moment in range(100):
+            reading = asyncio.create_task(journal.history(run_id))
+            await asyncio.wait([reading], timeout=moment / 20_000)
+            while not reading.done():
+                reading.cancel()
+                await asyncio.sleep(0)
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("sqlalchemy")] == []
+    assert [task for task in asyncio.all_tasks() if "terminate" in repr(task)] == []
+
+
 async def test_silence_is_told(database: SQLAlchemyAsyncConfig) -> None:
     async with journal_on(database) as journal:
         journal.heartbeat = 0.01
