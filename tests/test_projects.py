@@ -11,6 +11,7 @@ from uuid import UUID
 
 import pytest
 from advanced_alchemy.extensions.litestar import SQLAlchemyAsyncConfig
+from sqlalchemy import event
 from uuid_utils.compat import uuid7
 
 from riverrun.agents.events import CodeChange, Complete, Event, Interaction, Progress
@@ -311,3 +312,24 @@ async def test_a_server_without_embeddings_is_asked_once_and_left_alone(options:
         assert await embedder_of(model, "") is None
         await model.aclose()
     assert await embedder_of(DemoModel(), "") is None
+
+
+async def test_a_change_that_was_being_saved_at_the_stop_is_told(
+    house: House, server: ModelServer, database: SQLAlchemyAsyncConfig
+) -> None:
+    review = {"satisfied": False, "judgement": "Not there.", "work": "Write it."}
+    says(server, review, ("write_file", {"path": "a.py", "content": "x = 1\n"}), "Written.", "Done.")
+    stops: list[asyncio.Task[None]] = []
+
+    def stop(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("INSERT INTO revision"):
+            stops.append(asyncio.ensure_future(house.runner.cancel(started.run_id)))
+
+    event.listen(database.get_engine().sync_engine, "before_cursor_execute", stop)
+    started = await house.runner.start("Write a.py", "coders")
+    events = await house.events(started.run_id)
+    await asyncio.gather(*stops)
+    assert len(stops) == 1
+    assert end_of(events).status == "cancelled"
+    assert [change.path for change in events if isinstance(change, CodeChange)] == ["a.py"]
+    assert [change.path for change in end_of(events).code_changes] == ["a.py"]

@@ -323,15 +323,20 @@ class Runner:
             instructions = "\n\n".join(filter(None, (context.instructions, work.instructions)))
             context = replace(context, instructions=instructions)
             task = replace(task, context=context, pasts=pasts_of(work.recorded))
-            async with aclosing(team.run(task)) as events:
-                async for event in events:
-                    if told.knows(event):
-                        continue
-                    if isinstance(event, Progress):
-                        event = watched.passed(event)
-                    await self._append(work, event)
-                    while troubles and isinstance(event, AgentStart):
-                        await self._append(work, thought(event, troubles.pop(0)))
+            try:
+                async with aclosing(team.run(task)) as events:
+                    async for event in events:
+                        if told.knows(event):
+                            continue
+                        if isinstance(event, Progress):
+                            event = watched.passed(event)
+                        await self._append(work, event)
+                        while troubles and isinstance(event, AgentStart):
+                            await self._append(work, thought(event, troubles.pop(0)))
+            except BaseException:
+                if work.stop != "suspended":  # a tool that was at work has done what it had begun
+                    await self._make_up(work, context)
+                raise
         if not work.recorded:  # how long it would have taken by itself cannot be known
             watched.ended()
 
