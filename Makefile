@@ -5,8 +5,8 @@ ARGS ?=
 
 BIN = .venv/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet
-# As many test files at a time as there are processors, up to four; each process has servers and databases of its own.
-PARALLEL = --numprocesses auto --maxprocesses 4 --dist loadfile
+# As many tests at a time as there are processors, up to four; each process has servers and databases of its own.
+PARALLEL = --numprocesses auto --maxprocesses 4
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
@@ -23,10 +23,10 @@ run: .venv/installed ## Serve on http://127.0.0.1:8000 (HOST=, PORT=, RIVERRUN_D
 test: unit e2e ## Run all tests, and install Chromium and PostgreSQL for them when they are missing
 
 unit: .venv/dev node_modules/.package-lock.json services ## Run the tests outside the browser (ARGS="-k name")
-	@$(BIN)/pytest tests $(PARALLEL) $(ARGS)
+	@$(BIN)/pytest tests $(PARALLEL) --dist worksteal $(ARGS)
 
 e2e: .venv/dev node_modules/.package-lock.json services ## Run the tests in the browser (ARGS="-k name")
-	@$(BIN)/pytest e2e $(PARALLEL) $(ARGS)
+	@$(BIN)/pytest e2e $(PARALLEL) --dist loadfile $(ARGS)
 
 lint: .venv/dev ## Look for mistakes and for unformatted code
 	@$(BIN)/ruff check
