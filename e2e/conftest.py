@@ -16,6 +16,8 @@ from tests.server import Server
 
 __all__ = ["postgres"]
 
+pytest.register_assert_rewrite("e2e.steps")  # it tells how two pages differ
+
 PATIENCE = 10_000  # ms until an expectation is given up; what a page does by itself takes up to 4 s
 LIMIT = "5000"  # characters of a message
 SETTINGS = {"RIVERRUN_MESSAGE_LIMIT": LIMIT, "RIVERRUN_SHUTDOWN_GRACE": "0.5"}

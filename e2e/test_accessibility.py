@@ -78,6 +78,7 @@ def test_axe_finds_nothing_where_people_steer(each_page: Page, model: ModelServe
     send_message(each_page, "three")
     see_reply(each_page, "Half")
     add_to_reply(each_page, "four, which is a message that is longer than a line can be on any phone that people have")
+    see_waiting(each_page, "Pending: four")
     send_next(each_page, "five")
     see_waiting(each_page, "Pending: four", "Next: five")
     check_looks(each_page)

@@ -131,6 +131,7 @@ def test_what_waits_can_be_removed(page: Page, model: ModelServer) -> None:
     send_message(page, "tell me")
     see_reply(page, "So far")
     add_to_reply(page, "forget this")
+    see_waiting(page, "Pending: forget this")
     send_next(page, "and this")
     see_waiting(page, "Pending: forget this", "Next: and this")
     elsewhere = page.context.new_page()
@@ -200,6 +201,7 @@ def test_what_waits_for_its_turn_is_answered_by_itself(
     send_message(page, "first")
     see_reply(page, "So far")
     send_next(page, "second")
+    see_waiting(page, "Next: second")
     send_next(page, "third")
     see_waiting(page, "Next: second", "Next: third")
     second = open_page(server.url)
@@ -246,6 +248,7 @@ def test_a_page_that_does_not_know_what_waits_sees_its_turn_all_the_same(page: P
     model.open_gate("second")
     see_reply(other, "To the second a reply.")
     see_the_end(other)
+    see_reply(page, "To the second a reply.")
     see_the_end(page)
     see_the_same(page, other)
 
