@@ -1,8 +1,8 @@
 """What it costs to come back to runs, and how long a killed process's runs wait.
 
 - `reconnects`: programs and pages follow runs with a cursor, drop the connection at the first news, and come back.
-- `snapshot`: the first look at a run of 10,000 chunks that is at work, and at one that is finished. Each run is looked
-  at twice: `first` by a process that has not shown it before, `again` by one that has.
+- `snapshot`: the first look at a run of 10,000 tokens that is at work, and at one that is finished: runs of the process
+  that is asked, and (`elsewhere`) runs that only their log tells of. Each is looked at twice.
 - `takeover`: with PostgreSQL one of two processes is killed, and the other one goes on with its runs; with SQLite the
   killed process is started again, and the time from its being ready is told as well.
 - `socket`: one WebSocket that follows 50 runs, and the memory of 200 of them.
@@ -61,6 +61,11 @@ class Figure(NamedTuple):
         return f"  {self.label:<58}{value:>12}{verdict}"
 
 
+class Run(NamedTuple):
+    id: str
+    conversation_id: str
+
+
 class Place(NamedTuple):
     """Where a measure is taken."""
 
@@ -94,7 +99,7 @@ async def reconnects(place: Place) -> list[Figure]:
     with place.serve() as server:
         async with program(server) as client:
             for what, path in (("programs", "/api/runs/%s/events"), ("pages", "/runs/%s/stream")):
-                runs = [await start(client, "rate-20-tokens-4000") for _ in range(FOLLOWED)]
+                runs = [(await start(client, "rate-20-tokens-4000")).id for _ in range(FOLLOWED)]
                 figures += await come_back(what, path, server, runs)
                 await stop(client, runs)
     return figures
@@ -170,30 +175,53 @@ async def first_message(server: Server, path: str, headers: str = HTML) -> int:
 
 
 async def snapshot(place: Place) -> list[Figure]:
-    """The runs are written straight into the database, where another process seems to work on half of them."""
     figures = []
     with place.serve() as server:
         async with Notebook(place) as notebook, program(server) as client:
-            short = await notebook.write("warm up", running=False, chunks=50)
-            for path in looks(*short).values():
+            warm_up = await notebook.write("warm up", running=False, chunks=50)
+            for path in looks(warm_up).values():
                 await look(client, server, path)
-            for state, running in (("at work", True), ("finished", False)):
-                written = [await notebook.write(f"{state} {n}", running=running) for n in range(LOOKS)]
-                for what in looks(*written[0]):
-                    for when in ("first", "again"):
-                        took = [await look(client, server, looks(*run)[what]) for run in written]
-                        label = f"{state}: {what}, {when}, median ms"
-                        figures.append(Figure(label, statistics.median(took), 30 if what == "snapshot" else None))
-                    # Nothing of one kind of look may help the next.
-                    written = [await notebook.write(f"{state} {what} {n}", running=running) for n in range(LOOKS)]
+            for state, prompt in (("at work", f"rate-200-held-{LONG}"), ("finished", f"rate-200-markdown-{LONG}")):
+                runs = [await start(client, prompt) for _ in range(LOOKS * len(looks(warm_up)))]
+                for run in runs:
+                    await written(client, run)
+                figures += await look_at(state, client, server, runs, aim=30)
+                if state == "at work":
+                    await stop(client, [run.id for run in runs])
+            for state, running in (("at work elsewhere", True), ("finished elsewhere", False)):
+                runs = [await notebook.write(f"{state} {n}", running=running) for n in range(LOOKS * 3)]
+                figures += await look_at(state, client, server, runs)
     return figures
 
 
-def looks(run_id: UUID, conversation_id: UUID) -> dict[str, str]:
+async def written(client: httpx.AsyncClient, run: Run) -> None:
+    """Returns when all of a long reply is there."""
+    async with asyncio.timeout(10 * PATIENCE):
+        while True:
+            told = (await client.get(f"/api/runs/{run.id}")).raise_for_status().json()
+            if told["status"] != "running" or len(told["content"]) >= (LONG - 1) * 4:
+                return
+            await asyncio.sleep(1)
+
+
+async def look_at(
+    state: str, client: httpx.AsyncClient, server: Server, runs: Sequence[Run], aim: float | None = None
+) -> list[Figure]:
+    """Each run is looked at in one way, twice: nothing of one way of looking may help the next."""
+    figures = []
+    for at, what in enumerate(looks(runs[0])):
+        for when in ("first", "again"):
+            took = [await look(client, server, looks(run)[what]) for run in runs[at * LOOKS : (at + 1) * LOOKS]]
+            label = f"{state}: {what}, {when}, median ms"
+            figures.append(Figure(label, statistics.median(took), aim if what == "snapshot" else None))
+    return figures
+
+
+def looks(run: Run) -> dict[str, str]:
     return {
-        "snapshot": f"/runs/{run_id}/snapshot",
-        "stream's first frame": f"/runs/{run_id}/stream",
-        "conversation page": f"/c/{conversation_id}",
+        "snapshot": f"/runs/{run.id}/snapshot",
+        "stream's first frame": f"/runs/{run.id}/stream",
+        "conversation page": f"/c/{run.conversation_id}",
     }
 
 
@@ -220,8 +248,8 @@ class Notebook:
         await self._writer.close()
         await self._config.get_engine().dispose()
 
-    async def write(self, name: str, *, running: bool, chunks: int = LONG) -> tuple[UUID, UUID]:
-        """A run's id and its conversation's. Every run's text is its own, down to the code in it."""
+    async def write(self, name: str, *, running: bool, chunks: int = LONG) -> Run:
+        """Every run's text is its own, down to the code in it."""
         run_id, conversation_id, asked, reply = uuid7(), uuid7(), uuid7(), uuid7()
         at = datetime.now(UTC)
         text = long_text(name, chunks)
@@ -252,7 +280,7 @@ class Notebook:
             write[FINISH_RUN] = [{"run": run_id, "new_status": "complete", "now": at}]
         refusals = await self._writer.commit([write])
         assert refusals == [None], refusals
-        return run_id, conversation_id
+        return Run(str(run_id), str(conversation_id))
 
 
 def long_text(name: str, tokens: int) -> str:
@@ -337,7 +365,7 @@ async def after_restarts(place: Place, count: int) -> AsyncIterator[Waits]:
 
 async def some_work(server: Server, count: int, n: int) -> list[str]:
     async with program(server) as client:
-        runs = [await start(client, "rate-5-tokens-4000") for _ in range(count)]
+        runs = [(await start(client, "rate-5-tokens-4000")).id for _ in range(count)]
     await asyncio.sleep(1 + n / KILLS)  # another moment between two looks at the leases each time
     return runs
 
@@ -381,11 +409,11 @@ async def socket(place: Place) -> list[Figure]:
     figures = []
     with place.serve() as server:
         async with program(server) as client:
-            runs = [await start(client, "rate-20-tokens-4000") for _ in range(SOCKET_RUNS)]
+            runs = [(await start(client, "rate-20-tokens-4000")).id for _ in range(SOCKET_RUNS)]
             figures += await live(server, runs)
             await stop(client, runs)
             figures += await again(server, runs)
-            runs = [await start(client, "rate-1-tokens-4000") for _ in range(SOCKET_RUNS)]
+            runs = [(await start(client, "rate-1-tokens-4000")).id for _ in range(SOCKET_RUNS)]
             figures += await memory(server, runs)
             await stop(client, runs)
     return figures
@@ -475,10 +503,10 @@ async def program(server: Server) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def start(client: httpx.AsyncClient, prompt: str) -> str:
+async def start(client: httpx.AsyncClient, prompt: str) -> Run:
     made = (await client.post("/api/conversations", json={})).raise_for_status().json()
     answer = await client.post(f"/api/conversations/{made['id']}/runs", json={"content": prompt})
-    return str(answer.raise_for_status().json()["run_id"])
+    return Run(answer.raise_for_status().json()["run_id"], made["id"])
 
 
 async def stop(client: httpx.AsyncClient, runs: Sequence[str]) -> None:

@@ -2,7 +2,8 @@
 
 The last user message, or else the model's name, says what to emit: `rate-10-tokens-100` is 10 tokens a
 second, 100 of them, each one write; `rate-max-tokens-2000` is as fast as the socket takes them, many tokens a
-write; `rate-500-markdown-10000` is formatted text. Every token but those of markdown carries the time at
+write; `rate-500-markdown-10000` is formatted text, with code of its own in every reply; `rate-500-held-10000` is such a
+text, after which nothing comes, and no end. Every token but those of markdown carries the time at
 which it was written (`t0123456789 `, microseconds of the monotonic clock), so that a receiver on the same
 machine can tell what was added on the way. Markdown ends with the wall clock in milliseconds:
 `ended 1700000000000`.
@@ -13,6 +14,7 @@ connection closes.
 
 import argparse
 import asyncio
+import itertools
 import json
 import re
 import time
@@ -24,7 +26,7 @@ import uvloop
 WRAP = 10**10  # stamps have ten digits of microseconds: they begin again every 2.8 hours
 PARAGRAPH = 40  # tokens, so that a long reply has the shape of text
 BATCH = 32  # tokens a write when unpaced
-ORDER = re.compile(r"rate-(max|[\d.]+)-(tokens|markdown)-(\d+)")
+ORDER = re.compile(r"rate-(max|[\d.]+)-(tokens|markdown|held)-(\d+)")
 
 
 def stamp() -> int:
@@ -123,9 +125,14 @@ def depth(readings: list[float]) -> float:
 """
 
 
+replies = itertools.count()
+
+
 def markdown(count: int) -> list[str]:
     """`count` tokens of four characters of formatted text; the last is left for the time."""
-    text = SECTION * (count * 4 // len(SECTION) + 1)
+    reply = next(replies)
+    sections = (SECTION.replace("depth", f"depth_{reply}_{n}") for n in range(count * 4 // len(SECTION) + 1))
+    text = "".join(sections)
     return [text[at : at + 4] for at in range(0, (count - 1) * 4, 4)] + ["\n\n"]
 
 
@@ -137,7 +144,8 @@ class Reply:
         self.interval = 1 / rate if rate else 0.0
         self.count = count
         self.chunked = chunked
-        self.text = markdown(count) if kind == "markdown" else None
+        self.text = None if kind == "tokens" else markdown(count)
+        self.held = kind == "held"
         self.sent = 0
         self.last = 0
         self.due = time.monotonic()
@@ -166,7 +174,7 @@ class Reply:
         self.due += self.interval
         if self.sent < self.count:
             wheel.wait(self)
-        else:
+        elif not self.held:
             self.connection.finish()
 
     def pour(self) -> None:

@@ -44,6 +44,7 @@ from .persistence.repositories import (
     ToolServers,
 )
 from .projects import ProjectContexts, embedder_of
+from .rendering.lately import rendering_ahead
 from .rendering.templates import environment
 from .runs.housekeeping import housekeeping
 from .runs.journal import Journal
@@ -106,6 +107,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
                 gate.working(),
                 library.working(),
                 runner.working(),
+                rendering_ahead(journal.lately.views),
                 housekeeping(sessions, settings.keep_events, discard),
             ):
                 yield

@@ -1,13 +1,21 @@
 """Texts that agents are writing, as they were shown lately: whoever comes back to one waits only for what is new."""
 
+import asyncio
 from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
 from threading import Lock
+from time import thread_time
 from uuid import UUID
 
-from .markdown import MarkdownStream
+from ..runs.view import RunView
+from .markdown import MarkdownStream, render
 
 MOST = 200  # texts; a long one takes about 500 kB
 SHORT = 1_000  # characters, which are rendered faster than it is worth to keep them
+AHEAD = 4_000  # characters that nobody has rendered yet: they take about 7 ms
+LOOK = 1.0  # seconds between two looks for such texts
+SHARE = 0.1  # of a processor may go into them
 
 
 class Lately:
@@ -29,6 +37,21 @@ class Lately:
         self.keep(message_id, turn, text, stream)
         return stream
 
+    def whole(self, message_id: UUID, turn: int, text: str) -> str:
+        """A text that has ended, as HTML."""
+        with self._lock:
+            known, stream = self._streams.pop((message_id, turn), ("", None))
+        if stream is None or not text.startswith(known):
+            return render(text)
+        stream.feed(text[len(known) :])
+        return stream.finished + stream.tail
+
+    def length(self, message_id: UUID, turn: int) -> int:
+        """Characters of the text that are rendered already."""
+        with self._lock:
+            known, _ = self._streams.get((message_id, turn), ("", None))
+        return len(known)
+
     def keep(self, message_id: UUID, turn: int, text: str, stream: MarkdownStream) -> None:
         if len(text) < SHORT:
             return
@@ -40,3 +63,30 @@ class Lately:
 
 
 lately = Lately()
+
+
+@asynccontextmanager
+async def rendering_ahead(views: Callable[[], Iterable[RunView]]) -> AsyncIterator[None]:
+    """Long replies are rendered while they grow, also when nobody looks: who comes need not wait for all of it."""
+
+    async def look() -> None:
+        while True:
+            spent = 0.0
+            for view in views():
+                for turn in [turn for turn in view.turns.values() if turn.open]:
+                    if len(turn.text) - lately.length(view.message_id, turn.number) >= AHEAD:
+                        spent += await asyncio.to_thread(seconds_for, view.message_id, turn.number, turn.text)
+            await asyncio.sleep(max(LOOK, spent / SHARE))
+
+    def seconds_for(message_id: UUID, turn: int, text: str) -> float:
+        began = thread_time()
+        lately.stream(message_id, turn, text)
+        return thread_time() - began
+
+    looking = asyncio.create_task(look(), name="rendering ahead")
+    try:
+        yield
+    finally:
+        looking.cancel()
+        with suppress(asyncio.CancelledError):
+            await looking

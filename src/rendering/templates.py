@@ -60,10 +60,13 @@ def address_in(static: Path) -> Callable[[str], str]:
 def prose(run: RunView, turn: Turn) -> Markup:
     """The text of a turn. While it is open, what may still change stands in a tail."""
     if not turn.open:
-        return Markup(finished_prose(turn.text))  # noqa: S704
+        return Markup(whole_prose(run.message_id, turn.number, turn.text))  # noqa: S704
     stream = lately.stream(run.message_id, turn.number, turn.text)
     tail = f'<div class="tail" id="tail-{run.message_id}-{turn.number}">{stream.tail}</div>'
     return Markup(stream.finished + tail)  # noqa: S704
+
+
+whole_prose = lru_cache(maxsize=1000)(lately.whole)
 
 
 @lru_cache(maxsize=1000)

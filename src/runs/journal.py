@@ -324,6 +324,11 @@ class Journal:
             return
         run_log.head = records[-1].event.seq
         run_log.recent.extend(records)
+        try:
+            self.lately.advance(run_id, [record.event for record in records])
+        except Exception:  # the one writer must not die of one run's data
+            log.exception("The events of run %s do not fit together", run_id)
+            self.lately.forget(run_id)
         for follower in run_log.followers:
             follower.give(records)
         if isinstance(records[-1].event, Complete):

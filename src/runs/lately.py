@@ -1,8 +1,10 @@
-"""Runs at work as they were seen lately: whoever comes back to one reads only what is new."""
+"""Runs at work as they are told here or were seen lately: whoever comes to one reads only what is new."""
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from uuid import UUID
 
+from ..agents.events import Event, Start
 from .view import RunView
 
 MOST = 200  # runs; of one with a long reply this keeps about 100 kB
@@ -16,6 +18,27 @@ class Lately:
         """How far the run is known, for the caller to go on with; perhaps not at all."""
         view = self._views.get(run_id)
         return view.copy() if view else RunView(run_id, message_id)
+
+    def advance(self, run_id: UUID, events: Iterable[Event]) -> None:
+        """What this process has just saved, in order. A run of which something is missing here is let go."""
+        for event in events:
+            if isinstance(event, Start):
+                self.keep(RunView(run_id, event.message_id))
+            view = self._views.get(run_id)
+            if view is None or event.seq <= view.seq:  # a reader of the log can have been quicker
+                continue
+            contiguous = event.seq == view.seq + 1
+            if contiguous:
+                view.apply(event)
+            if not contiguous or not view.running:
+                self.forget(run_id)
+
+    def forget(self, run_id: UUID) -> None:
+        self._views.pop(run_id, None)
+
+    def views(self) -> list[RunView]:
+        """For the caller to look at, and not to keep."""
+        return [*self._views.values()]
 
     def keep(self, view: RunView) -> None:
         """What has ended is read without its chunks, and need not be kept."""

@@ -1,9 +1,12 @@
 """Texts that are being written, for pages that come and go."""
 
+import asyncio
 from uuid import uuid4
 
-from riverrun.rendering.lately import Lately
+from riverrun.agents.events import AgentChunk, AgentStart
+from riverrun.rendering.lately import Lately, lately, rendering_ahead
 from riverrun.rendering.markdown import MarkdownStream, render
+from riverrun.runs.view import RunView
 
 MESSAGE = uuid4()
 LONG = "Some *text* that [goes on][1].\n\n```python\nif a:\n    pass\n```\n\n" * 40
@@ -45,3 +48,33 @@ def test_what_a_follower_leaves_behind_is_gone_on_with() -> None:
     lately.keep(MESSAGE, 1, LONG[:1300], stream)
     stream.feed("and on")
     assert html(lately.stream(MESSAGE, 1, LONG)) == render(LONG)
+
+
+def test_a_text_that_ended_is_shown_whole() -> None:
+    lately = Lately()
+    lately.stream(MESSAGE, 1, LONG[:1300])
+    assert lately.whole(MESSAGE, 1, LONG) == render(LONG)
+    assert lately.whole(MESSAGE, 1, LONG) == render(LONG)
+
+
+def test_a_text_that_ended_in_another_way_is_shown_as_it_ended() -> None:
+    lately = Lately()
+    lately.stream(MESSAGE, 1, LONG)
+    assert lately.whole(MESSAGE, 1, "In short: " + LONG) == render("In short: " + LONG)
+
+
+async def test_a_long_reply_is_rendered_though_nobody_looks() -> None:
+    view = RunView(uuid4(), uuid4())
+    for event in (AgentStart(turn=1, agent="A"), AgentChunk(turn=1, agent="A", text=2 * LONG)):
+        view.apply(event)
+    looks: asyncio.Queue[None] = asyncio.Queue()
+
+    def views() -> list[RunView]:
+        looks.put_nowait(None)
+        return [view]
+
+    async with rendering_ahead(views):
+        await looks.get()
+        await looks.get()  # the second comes when the first is done
+        assert lately.length(view.message_id, 1) == len(2 * LONG)
+    assert html(lately.stream(view.message_id, 1, 2 * LONG)) == render(2 * LONG)

@@ -25,16 +25,49 @@ async def write(journal: Journal, run_id: UUID, *pieces: str) -> None:
         await journal.commit(run_id, [AgentChunk(agent="A", turn=1, text=piece)], {})
 
 
-async def test_who_comes_back_to_a_run_reads_only_what_is_new(database: SQLAlchemyAsyncConfig) -> None:
+async def lose_log(database: SQLAlchemyAsyncConfig, run_id: UUID) -> None:
+    """What is not there cannot be read."""
+    async with database.create_session_maker()() as session:
+        await session.execute(delete(EventRow).where(EventRow.run_id == run_id))
+        await session.commit()
+
+
+async def test_a_run_of_this_process_is_known_without_its_log(database: SQLAlchemyAsyncConfig) -> None:
     async with journal_on(database) as journal:
         run_id = await start_run(journal)
         run = await row_of(database, run_id)
         await journal.commit(run_id, [AgentStart(agent="A", turn=1)], {})
-        await write(journal, run_id, "One ", "two ")
+        await write(journal, run_id, "One ", "two")
+        await lose_log(database, run_id)
+        view = await view_of(run, journal)
+        assert (view.content, view.seq, view.running) == ("One two", 4, True)
+
+
+async def test_who_comes_back_to_a_run_of_another_process_reads_only_what_is_new(
+    database: SQLAlchemyAsyncConfig,
+) -> None:
+    async with journal_on(database) as journal, journal_on(database) as other:
+        run_id = await start_run(other)
+        run = await row_of(database, run_id)
+        await other.commit(run_id, [AgentStart(agent="A", turn=1)], {})
+        await write(other, run_id, "One ", "two ")
         assert (await view_of(run, journal)).content == "One two "
-        async with database.create_session_maker()() as session:  # what is not there cannot be read again
-            await session.execute(delete(EventRow).where(EventRow.run_id == run_id))
-            await session.commit()
+        await lose_log(database, run_id)
+        await write(other, run_id, "three")
+        view = await view_of(run, journal)
+        assert (view.content, view.seq, view.running) == ("One two three", 5, True)
+
+
+async def test_a_run_that_another_process_went_on_with_is_known_as_it_is_saved(database: SQLAlchemyAsyncConfig) -> None:
+    """What this process knows of it ends before what the other one wrote, and it is given back with that in it."""
+    async with journal_on(database) as journal, journal_on(database) as other:
+        run_id = await start_run(journal)
+        run = await row_of(database, run_id)
+        await journal.commit(run_id, [AgentStart(agent="A", turn=1)], {})
+        await write(journal, run_id, "One ")
+        other.open(run_id, head=3)
+        await write(other, run_id, "two ")
+        journal.open(run_id, head=4)
         await write(journal, run_id, "three")
         view = await view_of(run, journal)
         assert (view.content, view.seq, view.running) == ("One two three", 5, True)
