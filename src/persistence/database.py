@@ -4,9 +4,11 @@ import asyncio
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import aiosqlite
 from advanced_alchemy.alembic.commands import AlembicCommands
 from advanced_alchemy.extensions.litestar import (
     AlembicAsyncConfig,
@@ -54,6 +56,8 @@ def is_sqlite(url: str) -> bool:
 
 
 def create_engine(url: str, **options: Any) -> AsyncEngine:
+    if is_sqlite(url):
+        options["connect_args"] = {"async_creator_fn": connect_to_sqlite}
     # What people said must not get into errors and logs.
     engine = create_async_engine(url, hide_parameters=True, **options)
     if is_sqlite(url):
@@ -61,6 +65,25 @@ def create_engine(url: str, **options: Any) -> AsyncEngine:
             Path(database).parent.mkdir(parents=True, exist_ok=True)
         event.listen(engine.sync_engine, "connect", set_pragmas)
     return engine
+
+
+def connect_to_sqlite(database: str, **options: Any) -> "SqliteConnection":
+    connection = SqliteConnection(partial(sqlite3.connect, database, **options), iter_chunk_size=64)
+    connection._thread.daemon = True
+    return connection
+
+
+class SqliteConnection(aiosqlite.Connection):
+    """Is not stopped while it closes, as happens when whoever uses it is cancelled twice: it then closed for ever."""
+
+    _closing = False
+
+    async def close(self) -> None:
+        self._closing = True
+        await super().close()
+
+    def stop(self) -> asyncio.Future[Any] | None:
+        return None if self._closing and self._connection is not None else super().stop()
 
 
 @contextmanager
