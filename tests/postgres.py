@@ -48,7 +48,8 @@ class Postgres:
         """Make a database and return its URL; `template` is the URL of one to copy that nobody is using."""
         name = f"riverrun_{secrets.token_hex(6)}"
         copied = f' TEMPLATE "{make_url(template).database}"' if template else ""
-        self._execute(f'CREATE DATABASE "{name}"{copied}')
+        # As files, which takes half the time: otherwise every page goes through the log.
+        self._execute(f'CREATE DATABASE "{name}"{copied} STRATEGY file_copy')
         return self._url.set(database=name).render_as_string(hide_password=False)
 
     def drop_database(self, url: str) -> None:
