@@ -1,5 +1,6 @@
 """For everyone: by keyboard, by screen reader, on a phone, in the dark, without motion."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,6 +30,7 @@ from e2e.steps import (
 from tests.model_server import ModelServer
 from tests.server import Server
 
+STATIC = Path(__file__).parents[1] / "src" / "static"
 EVERYTHING = (
     "# A heading\n\nText with `code`, *emphasis* and a [link](https://example.org).\n\n## Below\n\n"
     "1. one\n2. two\n\n- [x] done\n- [ ] open\n\n| a | b |\n|--:|---|\n| 1 | 2 |\n\n"
@@ -84,6 +86,14 @@ def test_axe_finds_nothing_where_people_steer(each_page: Page, model: ModelServe
     check_looks(each_page)
     stop_button(each_page).click()
     model.open_gate("end")
+
+
+def test_nothing_but_colours_differs_in_the_dark() -> None:
+    """So that the rules on colours are enough there. `light-dark()` gives nothing but colours."""
+    styles = {path.name: path.read_text() for path in STATIC.glob("*.css")}
+    assert "light-dark(" in styles["base.css"]
+    asking = [path for path in STATIC.glob("*.*s") if "prefers-color-scheme" in path.read_text()]
+    assert asking == []
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/?deleted"])

@@ -17,9 +17,9 @@ from litestar.template.config import TemplateConfig
 from litestar.types import Message, Scope
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from .agents.mcp import Toolboxes
 from .agents.model import connect
 from .agents.teams import registry
+from .agents.toolboxes import Toolboxes
 from .controllers import agui, api, completions, exports, openapi, pages, project_api
 from .controllers.access import Gate, check_token
 from .controllers.body import check_media_type

@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from .agents.context import Context
 from .agents.kits import DOCUMENTS, FILES
-from .agents.mcp import Server, Toolboxes
 from .agents.model import Model, ModelError, OpenAIModel
+from .agents.toolboxes import Server, Toolboxes
 from .knowledge.library import Embedder, EmbeddingError, Library
 from .persistence.repositories import Given, Memories, Projects, ToolServers
 from .persistence.tables import DEFAULT_PROJECT, MEMORY_LIMIT, Memory

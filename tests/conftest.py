@@ -1,5 +1,6 @@
 """The model, and both databases as the tests see them: migrated, empty, and a test's own."""
 
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from advanced_alchemy.extensions.litestar import SQLAlchemyAsyncConfig
 
 from riverrun.persistence.database import configure, migrate
 from tests.model_server import ModelServer
-from tests.postgres import Postgres, postgres
+from tests.postgres import Postgres, postgres, run_apart
 
 __all__ = ["postgres"]
 
@@ -22,17 +23,49 @@ def model() -> Iterator[ModelServer]:
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Of an empty database; of one with its tables where the test has `database` too."""
+    migrated = "database" in request.fixturenames
     if request.param == "sqlite":
-        yield f"sqlite+aiosqlite:///{tmp_path / 'riverrun.db'}"
+        path = tmp_path / "riverrun.db"
+        if migrated:
+            shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
+        yield sqlite_url(path)
         return
     server: Postgres = request.getfixturevalue("postgres")
-    with server.database() as url:
+    with server.database(request.getfixturevalue("postgres_template") if migrated else None) as url:
         yield url
 
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[SQLAlchemyAsyncConfig]:
     config = configure(database_url)
-    await migrate(config)
     yield config
     await config.get_engine().dispose()
+
+
+# The migrations take longer than most tests: they run once for each kind of database, and every test gets a copy.
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "riverrun.db"
+    run_apart(make_tables(sqlite_url(path)))
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: Postgres) -> Iterator[str]:
+    with postgres.database() as url:
+        run_apart(make_tables(url))
+        yield url
+
+
+async def make_tables(url: str) -> None:
+    """Leaves no connection, for PostgreSQL copies only what nobody uses, and SQLite then leaves all in one file."""
+    config = configure(url)
+    await migrate(config)
+    await config.get_engine().dispose()
+
+
+def sqlite_url(path: Path) -> str:
+    return f"sqlite+aiosqlite:///{path}"

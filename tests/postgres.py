@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,12 +48,22 @@ class Postgres:
         """Make a database and return its URL; `template` is the URL of one to copy that nobody is using."""
         name = f"riverrun_{secrets.token_hex(6)}"
         copied = f' TEMPLATE "{make_url(template).database}"' if template else ""
-        self._execute(f'CREATE DATABASE "{name}"{copied}')
+
+        async def create(connection: asyncpg.Connection) -> None:
+            # As files, which takes half the time of the way through the log that came with 15 and is the default since.
+            strategy = " STRATEGY file_copy" if connection.get_server_version().major >= 15 else ""
+            await connection.execute(f'CREATE DATABASE "{name}"{copied}{strategy}')
+
+        self._connected(create)
         return self._url.set(database=name).render_as_string(hide_password=False)
 
     def drop_database(self, url: str) -> None:
         """Drop a database, ending its connections."""
-        self._execute(f'DROP DATABASE IF EXISTS "{make_url(url).database}" WITH (FORCE)')
+
+        async def drop(connection: asyncpg.Connection) -> None:
+            await connection.execute(f'DROP DATABASE IF EXISTS "{make_url(url).database}" WITH (FORCE)')
+
+        self._connected(drop)
 
     @contextmanager
     def database(self, template: str | None = None) -> Iterator[str]:
@@ -79,13 +89,13 @@ class Postgres:
         finally:
             self.start()
 
-    def _execute(self, statement: str) -> None:
+    def _connected(self, work: Callable[[asyncpg.Connection], Coroutine[Any, Any, None]]) -> None:
         dsn = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
 
         async def execute() -> None:
             connection = await asyncpg.connect(dsn)
             try:
-                await connection.execute(statement)
+                await work(connection)
             finally:
                 await connection.close()
 

@@ -1,18 +1,25 @@
 """riverrun itself as a process, for the tests: started, killed and started again on the same data."""
 
+import multiprocessing
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Self
 
 STARTUP = 60.0  # seconds
 SHUTDOWN = 20.0
+
+# Most of a start is the import of what riverrun stands on. A process that has imported it, and done no more, forks
+# each server of a session: nothing is shared by them, and the tests of the command start it as people do.
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["riverrun.cli", "riverrun.app", "tests.server"])
 
 
 class Server:
@@ -24,7 +31,7 @@ class Server:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / "server.log"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: BaseProcess | None = None
 
     def start(self, **settings: str) -> Self:
         """Returns when it answers. `settings` are added to those it was made with."""
@@ -32,11 +39,9 @@ class Server:
         self.folder.mkdir(parents=True, exist_ok=True)
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("RIVERRUN", "OPENAI"))}
         environment |= {"RIVERRUN_DATA": str(self.folder / "data"), **self.settings}
-        command = [sys.executable, "-m", "riverrun", "run", "--host", "127.0.0.1", "--port", str(self.port)]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                command, cwd=self.folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
+        command = ["riverrun", "run", "--host", "127.0.0.1", "--port", str(self.port)]
+        self.process = FORKS.Process(target=become, args=(command, environment, self.folder, self.log), daemon=True)
+        self.process.start()
         self._wait_until_it_answers()
         return self
 
@@ -44,7 +49,7 @@ class Server:
         deadline = time.monotonic() + STARTUP
         while time.monotonic() < deadline:
             assert self.process is not None
-            if self.process.poll() is not None:
+            if not self.process.is_alive():
                 raise RuntimeError(f"riverrun ended while starting:\n{self.log.read_text()}")
             try:
                 with urllib.request.urlopen(f"{self.url}/health", timeout=1):
@@ -63,22 +68,30 @@ class Server:
 
     def terminate(self) -> None:
         """Asks it to stop and does not wait."""
+        self.send(signal.SIGTERM)
+
+    def send(self, what: signal.Signals) -> None:
         assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
+        assert self.process.pid is not None
+        os.kill(self.process.pid, what)
 
     def wait(self) -> int:
+        """Its exit code. Raises TimeoutError."""
         assert self.process is not None
-        return self.process.wait(SHUTDOWN)
+        self.process.join(SHUTDOWN)
+        if self.process.exitcode is None:
+            raise TimeoutError(f"riverrun did not end in {SHUTDOWN} s.")
+        return self.process.exitcode
 
     def _end(self, how: signal.Signals) -> None:
-        if self.process is None or self.process.poll() is not None:
+        if self.process is None or not self.process.is_alive():
             return
-        self.process.send_signal(how)
+        self.send(how)
         try:
-            self.process.wait(SHUTDOWN)
-        except subprocess.TimeoutExpired:
+            self.wait()
+        except TimeoutError:
             self.process.kill()
-            self.process.wait()
+            self.process.join()
             raise
 
     def __enter__(self) -> Self:
@@ -86,6 +99,20 @@ class Server:
 
     def __exit__(self, *_: object) -> None:
         self._end(signal.SIGTERM)
+
+
+def become(command: list[str], environment: Mapping[str, str], folder: Path, log: Path) -> None:
+    """Goes on as a command that was started in a folder, with nothing to read, and that writes to a log."""
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    reading, writing = os.open(os.devnull, os.O_RDONLY), os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for ours, standard in ((reading, 0), (writing, 1), (writing, 2)):
+        os.dup2(ours, standard)
+    sys.argv = command
+    from riverrun.__main__ import main
+
+    main()
 
 
 def free_port() -> int:

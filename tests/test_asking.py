@@ -385,15 +385,14 @@ def test_ctrl_c_twice_leaves_at_once(model: ModelServer, tmp_path: Path) -> None
     server = Server(tmp_path, RIVERRUN_MODEL_URL=model.url).start()
     with server, terminal("hold on", "--server", server.url) as shown:
         shown.see("Stuck")
-        assert server.process is not None
-        server.process.send_signal(signal.SIGSTOP)  # so that the run cannot be stopped
+        server.send(signal.SIGSTOP)  # so that the run cannot be stopped
         try:
             shown.process.send_signal(signal.SIGINT)
             shown.see("Stopping")
             shown.process.send_signal(signal.SIGINT)
             assert shown.end() == 130
         finally:
-            server.process.send_signal(signal.SIGCONT)
+            server.send(signal.SIGCONT)
         assert "Traceback" not in shown.text
         assert not shown.screen.cursor.hidden
 

@@ -15,9 +15,9 @@ from sqlalchemy import event
 from uuid_utils.compat import uuid7
 
 from riverrun.agents.events import CodeChange, Complete, Event, Interaction, Progress
-from riverrun.agents.mcp import Toolboxes
 from riverrun.agents.model import DemoModel, ModelOptions, OpenAIModel
 from riverrun.agents.teams import registry
+from riverrun.agents.toolboxes import Toolboxes
 from riverrun.knowledge.library import Library
 from riverrun.persistence.repositories import Memories
 from riverrun.persistence.tables import DEFAULT_PROJECT, Project, ToolServer

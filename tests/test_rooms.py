@@ -1,6 +1,8 @@
 """Who may import whom: the arrows of the house, held by walking the imports."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,3 +61,9 @@ def test_a_room_imports_only_what_it_may(path: Path) -> None:
 def test_openai_is_imported_in_one_place() -> None:
     importers = {str(path.relative_to(SRC)) for path in MODULES if ":openai" in set(imports_of(path))}
     assert importers == {"agents/model.py"}
+
+
+def test_a_start_imports_no_package_that_only_some_projects_need() -> None:
+    loaded = "import sys, riverrun.app; print('mcp' in sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    assert shown.stdout == "False\n"

@@ -1,4 +1,4 @@
-"""Tools from MCP servers (https://modelcontextprotocol.io), found at a URL (streamable HTTP) or started (stdio)."""
+"""A connection to an MCP server, found at a URL (streamable HTTP) or started (stdio), for `toolboxes` alone."""
 
 import asyncio
 import json
@@ -6,19 +6,18 @@ import logging
 import os
 import re
 import shlex
-from collections.abc import AsyncGenerator, Generator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import Generator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import unquote, urlsplit
-from uuid import UUID
 
 import httpx2
 from mcp import Client, MCPError, StdioServerParameters, stdio_client, types
 from mcp.client.streamable_http import streamable_http_client
-from msgspec import Struct
 
 from .exchange import ToolSchema
+from .toolboxes import Server, is_url
 from .tools import Answer, Tool, ToolError
 
 log = logging.getLogger(__name__)
@@ -32,52 +31,6 @@ ENVIRONMENT = ("LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "SSL_CERT_FILE")  #
 LAST_WORDS = 2_000  # bytes of its standard error
 NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]+")
 LONGEST_NAME = 64  # characters, as model servers have it
-
-
-class Server(Struct, frozen=True):
-    """`address` is a URL, in which a user without a password is a bearer token, or a command line."""
-
-    name: str
-    address: str
-
-
-class Toolbox(Struct, frozen=True):
-    """`failures` are sentences on the servers that could not be had."""
-
-    tools: Sequence[Tool] = ()
-    failures: Sequence[str] = ()
-
-
-class Toolboxes:
-    """Connects for as long as a toolbox is in use, so that nothing a server remembers goes from one run to another.
-
-    `commands`: whether servers may be started on this machine.
-    """
-
-    def __init__(self, *, commands: bool = False) -> None:
-        self._commands = commands
-
-    @asynccontextmanager
-    async def of(self, project_id: UUID, servers: Sequence[Server]) -> AsyncGenerator[Toolbox, None]:
-        """All servers at the same time; one that fails does not keep the others, or the run, from working."""
-        usable = [server for server in servers if self._commands or is_url(server.address)]
-        refused = [
-            f"The tool server {server.name} is a command, and commands are off here."
-            for server in servers
-            if server not in usable
-        ]
-        connections = [Connection(server) for server in usable]
-        try:
-            failures = [failure for failure in await asyncio.gather(*map(Connection.opened, connections)) if failure]
-            if failures:  # what a server says about it is not for the log
-                log.warning("%s of %s tool servers of %s cannot be used.", len(failures), len(servers), project_id)
-            yield Toolbox([tool for connection in connections for tool in connection.tools], failures + refused)
-        finally:
-            await to_the_end(asyncio.gather(*map(Connection.close, connections)))
-
-
-def is_url(address: str) -> bool:
-    return address.startswith(("http://", "https://"))
 
 
 class Connection:
@@ -141,19 +94,6 @@ class Connection:
                 raise ToolError(f"The tool server {self.server.name} failed: {reason_of(refusal)}") from refusal
 
         return Tool(ToolSchema(name, told.description or told.title or "", told.input_schema), call, json_object)
-
-
-async def to_the_end(work: asyncio.Future[Any]) -> None:
-    """Waits for it even when cancelled, and lets itself be cancelled only then."""
-    cancelled: asyncio.CancelledError | None = None
-    while not work.done():
-        try:
-            await asyncio.wait([work])
-        except asyncio.CancelledError as cancellation:
-            cancelled = cancellation
-    if cancelled:
-        raise cancelled
-    work.result()
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from msgspec import Struct
 from sqlalchemy.exc import IntegrityError
 
 from ..agents.kits import DOCUMENTS, FILES
-from ..agents.mcp import Server, Toolbox, Toolboxes
+from ..agents.toolboxes import Server, Toolbox, Toolboxes
 from ..errors import Invalid, NotFound
 from ..persistence.repositories import Projects, ToolServers
 from ..persistence.tables import Project, ToolServer

@@ -17,7 +17,8 @@ import psutil
 import pytest
 
 from riverrun.agents import mcp
-from riverrun.agents.mcp import Server, Toolbox, Toolboxes, unique
+from riverrun.agents.mcp import unique
+from riverrun.agents.toolboxes import Server, Toolbox, Toolboxes
 from riverrun.agents.tools import Answer, Tool
 from riverrun.persistence.tables import DEFAULT_PROJECT
 from tests.server import free_port

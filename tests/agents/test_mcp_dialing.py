@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from riverrun.agents.mcp import Server, Toolbox, Toolboxes
+from riverrun.agents.toolboxes import Server, Toolbox, Toolboxes
 from riverrun.agents.tools import Answer
 from riverrun.persistence.tables import DEFAULT_PROJECT
 

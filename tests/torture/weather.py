@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import signal
 import sqlite3
 import time
@@ -85,12 +84,11 @@ class Weather:
         """One stands still until the other has its runs, and then goes on as if nothing had been."""
         self.counts["freezes"] += 1
         server = self.random.choice(self.servers)
-        assert server.process is not None
-        os.kill(server.process.pid, signal.SIGSTOP)
+        server.send(signal.SIGSTOP)
         try:
             await asyncio.sleep(LEASE + self.random.uniform(0, 4))
         finally:
-            os.kill(server.process.pid, signal.SIGCONT)
+            server.send(signal.SIGCONT)
 
 
 def lock(database: Path, seconds: float) -> None:

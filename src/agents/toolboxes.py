@@ -1,0 +1,91 @@
+"""Tools from MCP servers (https://modelcontextprotocol.io), for as long as a run uses them."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from msgspec import Struct
+
+from .tools import Tool
+
+if TYPE_CHECKING:
+    from .mcp import Connection
+
+log = logging.getLogger(__name__)
+
+
+class Server(Struct, frozen=True):
+    """`address` is a URL, in which a user without a password is a bearer token, or a command line."""
+
+    name: str
+    address: str
+
+
+class Toolbox(Struct, frozen=True):
+    """`failures` are sentences on the servers that could not be had."""
+
+    tools: Sequence[Tool] = ()
+    failures: Sequence[str] = ()
+
+
+class Toolboxes:
+    """Connects for as long as a toolbox is in use, so that nothing a server remembers goes from one run to another.
+
+    `commands`: whether servers may be started on this machine.
+    """
+
+    def __init__(self, *, commands: bool = False) -> None:
+        self._commands = commands
+
+    @asynccontextmanager
+    async def of(self, project_id: UUID, servers: Sequence[Server]) -> AsyncGenerator[Toolbox, None]:
+        """All servers at the same time; one that fails does not keep the others, or the run, from working."""
+        usable = [server for server in servers if self._commands or is_url(server.address)]
+        refused = [
+            f"The tool server {server.name} is a command, and commands are off here."
+            for server in servers
+            if server not in usable
+        ]
+        connections = await connections_to(usable)
+        try:
+            outcomes = await asyncio.gather(*(connection.opened() for connection in connections))
+            failures = [failure for failure in outcomes if failure]
+            if failures:  # what a server says about it is not for the log
+                log.warning("%s of %s tool servers of %s cannot be used.", len(failures), len(servers), project_id)
+            yield Toolbox([tool for connection in connections for tool in connection.tools], failures + refused)
+        finally:
+            await to_the_end(asyncio.gather(*(connection.close() for connection in connections)))
+
+
+def is_url(address: str) -> bool:
+    return address.startswith(("http://", "https://"))
+
+
+async def connections_to(servers: Sequence[Server]) -> "list[Connection]":
+    if not servers:
+        return []
+    # The mcp package takes a second to import: nobody waits for it who uses no tool servers, nor a run beside this.
+    connection = await asyncio.to_thread(connection_class)
+    return [connection(server) for server in servers]
+
+
+def connection_class() -> "type[Connection]":
+    from .mcp import Connection
+
+    return Connection
+
+
+async def to_the_end(work: asyncio.Future[Any]) -> None:
+    """Waits for it even when cancelled, and lets itself be cancelled only then."""
+    cancelled: asyncio.CancelledError | None = None
+    while not work.done():
+        try:
+            await asyncio.wait([work])
+        except asyncio.CancelledError as cancellation:
+            cancelled = cancellation
+    if cancelled:
+        raise cancelled
+    work.result()
