@@ -271,6 +271,7 @@ async def test_tools_of_a_server_are_used_and_what_cannot_be_had_is_told(house: 
     async with house.library.sessions() as session:
         session.add(ToolServer(project_id=DEFAULT_PROJECT, name="own", address=f"{sys.executable} {MCP_SERVER}"))
         session.add(ToolServer(project_id=DEFAULT_PROJECT, name="gone", address="http://127.0.0.1:9/mcp"))
+        session.add(ToolServer(project_id=DEFAULT_PROJECT, name="cloud", address="http://169.254.169.254/mcp"))
         await session.commit()
     says(server, ("own__add", {"a": 2, "b": 3}), "Five.")
     events = await house.run("What is 2 + 3?", "assistant")
@@ -278,6 +279,7 @@ async def test_tools_of_a_server_are_used_and_what_cannot_be_had_is_told(house: 
     assert responses(events) == ["5"]
     thoughts = [event.content for event in events if isinstance(event, Interaction) and event.kind == "thought"]
     assert any("The tool server gone cannot be used" in thought for thought in thoughts)
+    assert any("The tool server cloud is at a metadata address (169.254.169.254)," in thought for thought in thoughts)
     assert end_of(events).message.content == "Five."
 
 

@@ -22,6 +22,7 @@ from msgspec import Struct
 
 CONNECT_LIMIT = 5.0  # seconds
 ATTEMPT_LIMIT = 1.0  # seconds for one of several addresses, when there is another to try
+IDLE_LIMIT = 5.0  # seconds for which a connection waits for the next request
 BODY_LIMIT = 16_000_000  # bytes of one answer
 
 Address = IPv4Address | IPv6Address
@@ -154,7 +155,7 @@ async def look_up(host: str, port: int) -> Sequence[str]:
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
-def client(
+def web_client(
     allowance: Allowance,
     *,
     headers: Mapping[str, str] | None = None,
@@ -181,7 +182,7 @@ class Transport(httpx2.AsyncBaseTransport):
 
     def __init__(self, allowance: Allowance, resolve: Resolve, certificates: ssl.SSLContext) -> None:
         self._pool = httpcore2.AsyncConnectionPool(
-            certificates, max_connections=None, network_backend=Backend(allowance, resolve)
+            certificates, max_connections=None, keepalive_expiry=IDLE_LIMIT, network_backend=Backend(allowance, resolve)
         )
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:

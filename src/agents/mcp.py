@@ -19,7 +19,7 @@ from mcp.client.streamable_http import streamable_http_client
 from msgspec import Struct
 
 from .exchange import ToolSchema
-from .fetching import Allowance, Refused, client
+from .fetching import Allowance, Refused, web_client
 from .tools import Answer, Tool, ToolError
 
 log = logging.getLogger(__name__)
@@ -226,7 +226,7 @@ async def dial_url(address: str, allowance: Allowance, errors: TextIO, opened: A
             print(response.status_code, response.reason_phrase, file=errors, flush=True)
 
     # A server may be silent for as long as nothing happens: who waits for an answer sets the limit.
-    http = client(allowance, headers=headers, event_hooks={"response": [note]}, read_limit=None)
+    http = web_client(allowance, headers=headers, event_hooks={"response": [note]}, read_limit=None)
     return streamable_http_client(address, http_client=await opened.enter_async_context(http))
 
 

@@ -15,9 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from riverrun.agents import fetching
-from riverrun.agents.fetching import Address, Allowance, Refused, client, kind_of
+from riverrun.agents.fetching import Address, Allowance, Refused, kind_of, web_client
 from riverrun.agents.mcp import Server, Toolboxes
+from riverrun.agents.model import ModelError, ModelOptions, OpenAIModel
 from riverrun.persistence.tables import DEFAULT_PROJECT
+from tests.agents.replies import failure_of as failure_of_model
 
 HERE, THERE = "127.0.0.1", "127.0.0.2"
 """Two hosts, of which the tests allow the second."""
@@ -66,7 +68,7 @@ async def site(sites: AsyncExitStack, answer: bytes = OK, host: str = HERE, port
 
 
 def moved_to(url: str) -> bytes:
-    return f"HTTP/1.1 307 Moved\r\nlocation: {url}\r\ncontent-length: 0\r\n\r\n".encode()
+    return f"HTTP/1.1 307 Moved\r\nlocation: {url}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".encode()
 
 
 class Names:
@@ -108,7 +110,7 @@ def test_addresses_that_are_not_of_the_public_internet_are_known(kind: str, addr
 @given(st.ip_addresses())
 def test_what_counts_as_public_does_so_for_python_too(address: Address) -> None:
     if kind_of(address) == "":
-        inner = IPv4Address(address.packed[-4:]) if address in fetching.NAT64 else address
+        inner = fetching.unwrapped(address)
         assert inner.is_global
         assert (inner.is_multicast, inner.is_reserved, inner.is_loopback, inner.is_link_local) == (False,) * 4
 
@@ -188,7 +190,7 @@ def test_one_person_alone_may_reach_their_own_machine_and_network(private: bool,
 )
 async def test_no_spelling_of_this_machine_gets_through(sites: AsyncExitStack, host: str) -> None:
     own = await site(sites)
-    async with client(Allowance()) as refused:
+    async with web_client(Allowance()) as refused:
         with pytest.raises((httpx2.ConnectError, httpx2.TransportError, httpx2.InvalidURL)) as failure:
             await refused.get(f"http://{host}:{own.port}/")
     assert own.asked == []
@@ -199,7 +201,7 @@ async def test_no_spelling_of_this_machine_gets_through(sites: AsyncExitStack, h
 async def test_what_is_allowed_is_fetched(sites: AsyncExitStack) -> None:
     own = await site(sites)
     for allowance in (Allowance(private=True), Allowance.of([f"localhost:{own.port}"])):
-        async with client(allowance) as allowed:
+        async with web_client(allowance) as allowed:
             assert (await allowed.get(f"http://localhost:{own.port}/a?b=c")).text == "ok"
     assert own.asked == ["GET /a?b=c HTTP/1.1"] * 2
 
@@ -207,7 +209,7 @@ async def test_what_is_allowed_is_fetched(sites: AsyncExitStack) -> None:
 @pytest.mark.parametrize("scheme", ["file", "ftp", "gopher", "ws", "unix"])
 async def test_only_the_web_is_fetched(sites: AsyncExitStack, scheme: str) -> None:
     own = await site(sites)
-    async with client(Allowance(private=True)) as anything:
+    async with web_client(Allowance(private=True)) as anything:
         with pytest.raises(httpx2.UnsupportedProtocol):
             await anything.get(f"{scheme}://127.0.0.1:{own.port}/etc/passwd")
     assert own.asked == []
@@ -217,7 +219,7 @@ async def test_a_name_that_changes_where_it_points_is_connected_to_where_it_was_
     inside = await site(sites)
     outside = await site(sites, host=THERE, port=inside.port)
     names = Names([THERE], [HERE], [HERE, THERE])
-    async with client(ONLY_THERE, resolve=names) as rebound:
+    async with web_client(ONLY_THERE, resolve=names) as rebound:
         url = f"http://rebound.example:{inside.port}/"
         assert (await rebound.get(url)).text == "ok"
         assert names.asked == ["rebound.example"], "a second look-up would have been told of the inside"
@@ -230,19 +232,19 @@ async def test_a_name_that_changes_where_it_points_is_connected_to_where_it_was_
 async def test_a_name_with_several_addresses_is_reached_at_one_that_answers(sites: AsyncExitStack) -> None:
     own = await site(sites, host=THERE)
     names = Names(["127.0.0.3", "127.0.0.4", THERE])
-    async with client(Allowance(private=True), resolve=names) as patient:
+    async with web_client(Allowance(private=True), resolve=names) as patient:
         assert (await patient.get(f"http://several.example:{own.port}/")).text == "ok"
 
 
 @pytest.mark.parametrize("answer", [[], ["not an address"]])
 async def test_a_name_without_an_address_cannot_be_found(answer: Sequence[str]) -> None:
-    async with client(Allowance(private=True), resolve=Names(answer)) as lost:
+    async with web_client(Allowance(private=True), resolve=Names(answer)) as lost:
         with pytest.raises(httpx2.TransportError, match=r"the name nowhere\.example cannot be found"):
             await lost.get("http://nowhere.example/")
 
 
 async def test_a_name_that_the_resolver_cannot_take_cannot_be_found() -> None:
-    async with client(Allowance(private=True)) as lost:
+    async with web_client(Allowance(private=True)) as lost:
         with pytest.raises((httpx2.TransportError, httpx2.InvalidURL)):
             await lost.get(f"http://{'x' * 300}.example/")
 
@@ -250,7 +252,7 @@ async def test_a_name_that_the_resolver_cannot_take_cannot_be_found() -> None:
 async def test_a_redirect_is_checked_like_any_address(sites: AsyncExitStack) -> None:
     inside = await site(sites)
     outside = await site(sites, moved_to(f"http://{HERE}:{inside.port}/secret"), THERE)
-    async with client(ONLY_THERE) as fetching_:
+    async with web_client(ONLY_THERE) as fetching_:
         url = f"http://{THERE}:{outside.port}/"
         assert (await fetching_.get(url)).status_code == 307
         with pytest.raises(Refused):
@@ -265,7 +267,7 @@ async def test_a_proxy_of_the_environment_is_no_way_around(
     proxy = await site(sites)
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, f"http://{HERE}:{proxy.port}")
-    async with client(Allowance(private=private), resolve=Names(["169.254.169.254"])) as fetching_:
+    async with web_client(Allowance(private=private), resolve=Names(["169.254.169.254"])) as fetching_:
         with pytest.raises(Refused):
             await fetching_.get("http://metadata.example/")
     assert proxy.asked == []
@@ -284,11 +286,11 @@ async def test_tls_asks_for_the_name_and_not_for_the_address(sites: AsyncExitSta
     async def here(host: str, port: int) -> Sequence[str]:
         return [HERE]
 
-    async with client(Allowance(private=True), resolve=here, certificates=trusting) as secure:
+    async with web_client(Allowance(private=True), resolve=here, certificates=trusting) as secure:
         assert (await secure.get(f"https://tools.example:{own.port}/")).text == "ok"
         with pytest.raises(httpx2.TransportError, match=r"other\.example"):
             await secure.get(f"https://other.example:{own.port}/")
-    async with client(Allowance(private=True), resolve=here) as suspicious:
+    async with web_client(Allowance(private=True), resolve=here) as suspicious:
         with pytest.raises(httpx2.TransportError, match="verify failed"):
             await suspicious.get(f"https://tools.example:{own.port}/")
     assert (asked_for, len(own.asked)) == (["tools.example", "other.example", "tools.example"], 1)
@@ -301,7 +303,7 @@ async def test_tls_asks_for_the_name_and_not_for_the_address(sites: AsyncExitSta
 async def test_an_answer_without_end_is_left(sites: AsyncExitStack, head: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "BODY_LIMIT", 1000)
     endless = await site(sites, f"HTTP/1.1 200 OK\r\n{head}connection: close\r\n\r\n".encode() + b"x" * 2000)
-    async with client(Allowance(private=True)) as bounded:
+    async with web_client(Allowance(private=True)) as bounded:
         with pytest.raises(httpx2.ReadError, match="longer than 1,000 bytes"):
             await bounded.get(f"http://{HERE}:{endless.port}/")
 
@@ -310,7 +312,7 @@ async def test_an_answer_that_would_grow_when_unpacked_is_left(sites: AsyncExitS
     packed = gzip.compress(b"x" * 100_000)
     head = f"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {len(packed)}\r\n\r\n"
     bomb = await site(sites, head.encode() + packed)
-    async with client(Allowance(private=True)) as bounded:
+    async with web_client(Allowance(private=True)) as bounded:
         with pytest.raises(httpx2.RemoteProtocolError, match="compressed"):
             await bounded.get(f"http://{HERE}:{bomb.port}/")
 
@@ -318,7 +320,7 @@ async def test_an_answer_that_would_grow_when_unpacked_is_left(sites: AsyncExitS
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nok", b"SSH-2.0-OpenSSH\r\n\r\n"])
 async def test_a_broken_answer_is_told_as_users_of_httpx2_expect(sites: AsyncExitStack, answer: bytes) -> None:
     broken = await site(sites, answer)
-    async with client(Allowance(private=True)) as fetching_:
+    async with web_client(Allowance(private=True)) as fetching_:
         with pytest.raises(httpx2.TransportError):
             await fetching_.get(f"http://{HERE}:{broken.port}/")
 
@@ -330,7 +332,7 @@ async def test_a_look_up_that_takes_too_long_is_given_up(monkeypatch: pytest.Mon
         await asyncio.Event().wait()
         return []
 
-    async with asyncio.timeout(20), client(Allowance(), resolve=never) as bounded:
+    async with asyncio.timeout(20), web_client(Allowance(), resolve=never) as bounded:
         with pytest.raises(httpx2.TimeoutException, match=r"slow\.example does not answer in time"):
             await bounded.get("http://slow.example/")
 
@@ -367,4 +369,26 @@ async def test_a_tool_server_that_sends_elsewhere_is_not_followed(sites: AsyncEx
     failure = await failure_of(f"http://{THERE}:{outside.port}/mcp", ONLY_THERE)
     assert failure.startswith("The tool server x cannot be used: Redirect to")
     assert outside.asked != []
+    assert inside.asked == []
+
+
+# Models
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_models_server_that_sends_elsewhere_is_not_followed(sites: AsyncExitStack, status: int) -> None:
+    inside = await site(sites, host=THERE)
+    moved = moved_to(f"http://{THERE}:{inside.port}/v1/models").replace(b"307", str(status).encode())
+    outside = await site(sites, moved)
+    model = OpenAIModel(ModelOptions(url=f"http://{HERE}:{outside.port}/v1", key="secret", model="one", retries=0))
+    try:
+        _, failure = await failure_of_model(model)
+        assert (failure.code, "has moved" in str(failure)) == ("wrong_url", True)
+        with pytest.raises(ModelError):
+            await model.embed(["text"], "one")
+        with pytest.raises(ModelError):
+            await model.embedding_model()
+    finally:
+        await model.aclose()
+    assert {line.split()[1] for line in outside.asked} == {"/v1/chat/completions", "/v1/embeddings", "/v1/models"}
     assert inside.asked == []
