@@ -86,7 +86,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             journal,
             sessions,
             Teams(registry(), sessions),
-            ProjectContexts(sessions, files, library, Toolboxes(commands=settings.tool_commands)),
+            ProjectContexts(sessions, files, library, Toolboxes(settings.fetching, commands=settings.tool_commands)),
             model,
             limit=settings.run_limit,
             message_limit=settings.message_limit,

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AliasChoices, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from .agents.fetching import Allowance
 from .agents.model import ModelOptions
 
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9._:\[\]-]+")  # as browsers write it: in small letters, no path
@@ -66,7 +67,11 @@ class Settings(BaseSettings):
     cors_origins: Annotated[list[str], NoDecode] = []
     """Origins of other pages whose scripts may use the interfaces for programs, with commas between them."""
 
-    @field_validator("allowed_origins", "cors_origins", mode="before")
+    fetch_allow: Annotated[list[str], NoDecode] = []
+    """Hosts (`name`, `name:port`), addresses and networks (`10.0.0.0/8`) at which tool servers may be besides the
+    internet, with commas between them. Empty: this machine and private networks, for the one person who is here."""
+
+    @field_validator("allowed_origins", "cors_origins", "fetch_allow", mode="before")
     @classmethod
     def in_parts(cls, value: str | list[str]) -> list[str]:
         parts = value.split(",") if isinstance(value, str) else value
@@ -78,6 +83,12 @@ class Settings(BaseSettings):
         for value in values:
             if value != "*" and not ORIGIN.fullmatch(value):
                 raise ValueError(f"{value} is no origin; one is written https://host or https://host:port")
+        return values
+
+    @field_validator("fetch_allow")
+    @classmethod
+    def can_be_fetched(cls, values: list[str]) -> list[str]:
+        Allowance.of(values)
         return values
 
     @model_validator(mode="after")
@@ -115,6 +126,10 @@ class Settings(BaseSettings):
     def body_limit(self) -> int:
         """Bytes of one request, or of one message over a WebSocket: what a message needs however it is escaped."""
         return max(10 * self.message_limit, 1_000_000)
+
+    @property
+    def fetching(self) -> Allowance:
+        return Allowance.of(self.fetch_allow, private=not self.fetch_allow)
 
     def model_options(self) -> ModelOptions:
         return ModelOptions(

@@ -15,6 +15,7 @@ from sqlalchemy import event
 from uuid_utils.compat import uuid7
 
 from riverrun.agents.events import CodeChange, Complete, Event, Interaction, Progress
+from riverrun.agents.fetching import Allowance
 from riverrun.agents.model import DemoModel, ModelOptions, OpenAIModel
 from riverrun.agents.teams import registry
 from riverrun.agents.toolboxes import Toolboxes
@@ -68,7 +69,7 @@ async def house(database: SQLAlchemyAsyncConfig, server: ModelServer, tmp_path: 
     sessions = database.create_session_maker()
     files, library = Files(tmp_path / "projects", sessions), Library(sessions)
     async with journal_on(database) as journal, library.working():
-        contexts = ProjectContexts(sessions, files, library, Toolboxes(commands=True))
+        contexts = ProjectContexts(sessions, files, library, Toolboxes(Allowance(private=True), commands=True))
         runner = Runner(
             journal, sessions, Teams(registry(), sessions), contexts, model, limit=10, message_limit=1000, grace=5
         )
@@ -270,6 +271,7 @@ async def test_tools_of_a_server_are_used_and_what_cannot_be_had_is_told(house: 
     async with house.library.sessions() as session:
         session.add(ToolServer(project_id=DEFAULT_PROJECT, name="own", address=f"{sys.executable} {MCP_SERVER}"))
         session.add(ToolServer(project_id=DEFAULT_PROJECT, name="gone", address="http://127.0.0.1:9/mcp"))
+        session.add(ToolServer(project_id=DEFAULT_PROJECT, name="cloud", address="http://169.254.169.254/mcp"))
         await session.commit()
     says(server, ("own__add", {"a": 2, "b": 3}), "Five.")
     events = await house.run("What is 2 + 3?", "assistant")
@@ -277,6 +279,7 @@ async def test_tools_of_a_server_are_used_and_what_cannot_be_had_is_told(house: 
     assert responses(events) == ["5"]
     thoughts = [event.content for event in events if isinstance(event, Interaction) and event.kind == "thought"]
     assert any("The tool server gone cannot be used" in thought for thought in thoughts)
+    assert any("The tool server cloud is at a metadata address (169.254.169.254)," in thought for thought in thoughts)
     assert end_of(events).message.content == "Five."
 
 
@@ -285,7 +288,7 @@ async def test_commands_are_not_started_where_they_are_not_allowed(house: House,
     async with house.library.sessions() as session:
         session.add(ToolServer(project_id=DEFAULT_PROJECT, name="own", address=f"touch {started}"))
         await session.commit()
-    contexts = ProjectContexts(house.library.sessions, house.files, house.library, Toolboxes())
+    contexts = ProjectContexts(house.library.sessions, house.files, house.library, Toolboxes(Allowance()))
     async with contexts.open(DEFAULT_PROJECT, uuid7()) as context:
         assert context.tools == []
         assert context.troubles == ["The tool server own is a command, and commands are off here."]

@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "errors": set(),
     "serving": {"controllers.socket_messages"},
     "vendor": set(),
-    "settings": {"agents.model"},
+    "settings": {"agents.fetching", "agents.model"},
 }
 
 

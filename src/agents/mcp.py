@@ -17,6 +17,7 @@ from mcp import Client, MCPError, StdioServerParameters, stdio_client, types
 from mcp.client.streamable_http import streamable_http_client
 
 from .exchange import ToolSchema
+from .fetching import Allowance, Refused, web_client
 from .toolboxes import Server, is_url
 from .tools import Answer, Tool, ToolError
 
@@ -36,8 +37,9 @@ LONGEST_NAME = 64  # characters, as model servers have it
 class Connection:
     """One server. Its client lives in a task of its own, in which it is entered and left, however that comes about."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, allowance: Allowance) -> None:
         self.server = server
+        self._allowance = allowance
         self.tools: Sequence[Tool] = ()
         self._leave = asyncio.Event()
         self._outcome: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -70,7 +72,7 @@ class Connection:
         with overhearing() as (errors, last_words):
             try:
                 async with AsyncExitStack() as opened:
-                    client = await client_of(self.server, errors, opened)
+                    client = await client_of(self.server, self._allowance, errors, opened)
                     tools = await self._tools(client)
                     if not self._outcome.done():
                         self.tools = tools
@@ -79,7 +81,7 @@ class Connection:
             except Exception as failure:
                 log.debug("Tool server %s: %s", self.server.name, last_words(), exc_info=failure)
                 if not self._outcome.done():
-                    self._outcome.set_result(f"cannot be used: {reason_of(failure, last_words())}")
+                    self._outcome.set_result(verdict_on(failure, last_words()))
 
     async def _tools(self, client: Client) -> Sequence[Tool]:
         told = await listed(client)
@@ -129,23 +131,29 @@ def overhearing() -> Generator[tuple[TextIO, Any], None, None]:
             os.close(reading)
 
 
-async def client_of(server: Server, errors: TextIO, opened: AsyncExitStack) -> Client:
+async def client_of(server: Server, allowance: Allowance, errors: TextIO, opened: AsyncExitStack) -> Client:
     """By the older handshake, which nearly all servers know; some of those end at the first words of the newer one.
 
     A server that answers it with an error may know the newer one only.
     """
-    dial = dial_url if is_url(server.address) else dial_command
+
+    async def dialled() -> Any:
+        """What the client takes."""
+        if is_url(server.address):
+            return await dial_url(server.address, allowance, errors, opened)
+        return dial_command(server.address, errors)
+
     try:
-        return await opened.enter_async_context(Client(await dial(server.address, errors, opened), mode="legacy"))
+        return await opened.enter_async_context(Client(await dialled(), mode="legacy"))
     except Exception as failure:
         refusal = first_of(failure)
         if not isinstance(refusal, MCPError) or refusal.code == types.CONNECTION_CLOSED:
             raise
-    return await opened.enter_async_context(Client(await dial(server.address, errors, opened)))
+    return await opened.enter_async_context(Client(await dialled()))
 
 
-async def dial_url(address: str, errors: TextIO, opened: AsyncExitStack) -> Any:
-    """What the client takes. A status that tells why a request was refused is written to `errors`."""
+async def dial_url(address: str, allowance: Allowance, errors: TextIO, opened: AsyncExitStack) -> Any:
+    """A status that tells why a request was refused is written to `errors`."""
     parts = urlsplit(address)
     headers = {}
     if parts.username and parts.password is None:
@@ -156,12 +164,13 @@ async def dial_url(address: str, errors: TextIO, opened: AsyncExitStack) -> Any:
         if response.is_error and response.request.method == "POST":
             print(response.status_code, response.reason_phrase, file=errors, flush=True)
 
-    http = httpx2.AsyncClient(headers=headers, timeout=httpx2.Timeout(None), event_hooks={"response": [note]})
+    # A server may be silent for as long as nothing happens: who waits for an answer sets the limit.
+    http = web_client(allowance, headers=headers, event_hooks={"response": [note]}, read_limit=None)
     return streamable_http_client(address, http_client=await opened.enter_async_context(http))
 
 
-async def dial_command(address: str, errors: TextIO, opened: AsyncExitStack) -> Any:
-    """What the client takes. The process gets none of our environment but what every program needs.
+def dial_command(address: str, errors: TextIO) -> Any:
+    """The process gets none of our environment but what every program needs.
 
     It runs in the home folder, for the one that we run in may hold a `.env` with our keys. Raises ValueError.
     """
@@ -227,6 +236,11 @@ def told(part: types.ContentBlock) -> str:
             return f"[{part.name}]({part.uri})"
         case _:
             return f"[{part.type}]"
+
+
+def verdict_on(failure: BaseException, last_words: str) -> str:
+    failure = first_of(failure)
+    return failure.sentence if isinstance(failure, Refused) else f"cannot be used: {reason_of(failure, last_words)}"
 
 
 def reason_of(failure: BaseException, last_words: str = "") -> str:

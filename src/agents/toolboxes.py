@@ -9,6 +9,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from .fetching import Allowance
 from .tools import Tool
 
 if TYPE_CHECKING:
@@ -34,10 +35,11 @@ class Toolbox(Struct, frozen=True):
 class Toolboxes:
     """Connects for as long as a toolbox is in use, so that nothing a server remembers goes from one run to another.
 
-    `commands`: whether servers may be started on this machine.
+    `commands`: whether servers may be started on this machine. `allowance`: where they may be besides the internet.
     """
 
-    def __init__(self, *, commands: bool = False) -> None:
+    def __init__(self, allowance: Allowance, *, commands: bool = False) -> None:
+        self._allowance = allowance
         self._commands = commands
 
     @asynccontextmanager
@@ -49,7 +51,7 @@ class Toolboxes:
             for server in servers
             if server not in usable
         ]
-        connections = await connections_to(usable)
+        connections = await connections_to(usable, self._allowance)
         try:
             outcomes = await asyncio.gather(*(connection.opened() for connection in connections))
             failures = [failure for failure in outcomes if failure]
@@ -64,12 +66,12 @@ def is_url(address: str) -> bool:
     return address.startswith(("http://", "https://"))
 
 
-async def connections_to(servers: Sequence[Server]) -> "list[Connection]":
+async def connections_to(servers: Sequence[Server], allowance: Allowance) -> "list[Connection]":
     if not servers:
         return []
     # The mcp package takes a second to import: nobody waits for it who uses no tool servers, nor a run beside this.
     connection = await asyncio.to_thread(connection_class)
-    return [connection(server) for server in servers]
+    return [connection(server, allowance) for server in servers]
 
 
 def connection_class() -> "type[Connection]":

@@ -13,6 +13,7 @@ from litestar.params import Body, FromPath
 from msgspec import Struct
 from sqlalchemy.exc import IntegrityError
 
+from ..agents.fetching import Refused
 from ..agents.kits import DOCUMENTS, FILES
 from ..agents.toolboxes import Server, Toolbox, Toolboxes
 from ..errors import Invalid, NotFound
@@ -112,7 +113,13 @@ def server_name(name: str) -> str:
 
 def server_address(address: str, settings: Settings) -> str:
     address = short_entry(address, ADDRESS_LIMIT, "address", needed="Write the server's address.")
-    if is_url(address) or settings.tool_commands:
+    if is_url(address):
+        try:
+            settings.fetching.check(address)
+        except Refused as refusal:
+            raise Invalid(f"This tool server {refusal.sentence}", field="address") from refusal
+        return address
+    if settings.tool_commands:
         return address
     raise Invalid(
         "An address begins with http:// or https:// and names a host. Command lines are off here.", field="address"
@@ -122,13 +129,13 @@ def server_address(address: str, settings: Settings) -> str:
 def is_url(address: str) -> bool:
     try:
         parts = urlsplit(address)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
-    return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 async def tried(server: ToolServer, settings: Settings) -> Toolbox:
-    async with Toolboxes(commands=settings.tool_commands).of(
+    async with Toolboxes(settings.fetching, commands=settings.tool_commands).of(
         server.project_id, [Server(server.name, server.address)]
     ) as toolbox:
         return toolbox

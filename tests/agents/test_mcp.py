@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from riverrun.agents import mcp
+from riverrun.agents.fetching import Allowance
 from riverrun.agents.mcp import unique
 from riverrun.agents.toolboxes import Server, Toolbox, Toolboxes
 from riverrun.agents.tools import Answer, Tool
@@ -52,7 +53,7 @@ def server(request: pytest.FixtureRequest) -> Server:
 
 
 def connected(*servers: Server) -> AbstractAsyncContextManager[Toolbox]:
-    return Toolboxes(commands=True).of(DEFAULT_PROJECT, servers)
+    return Toolboxes(Allowance(private=True), commands=True).of(DEFAULT_PROJECT, servers)
 
 
 def named(toolbox: Toolbox, name: str) -> Tool:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from riverrun.agents.fetching import Allowance
 from riverrun.agents.toolboxes import Server, Toolbox, Toolboxes
 from riverrun.agents.tools import Answer
 from riverrun.persistence.tables import DEFAULT_PROJECT
@@ -36,7 +37,9 @@ async def use(toolbox: Toolbox, name: str, arguments: str = "{}") -> Answer:
 
 @pytest.mark.parametrize("generation", ["--older", "--newer"])
 async def test_servers_of_both_generations_are_understood(generation: str) -> None:
-    async with Toolboxes(commands=True).of(DEFAULT_PROJECT, [Server("own", f"{COMMAND} {generation}")]) as toolbox:
+    async with Toolboxes(Allowance(), commands=True).of(
+        DEFAULT_PROJECT, [Server("own", f"{COMMAND} {generation}")]
+    ) as toolbox:
         assert toolbox.failures == []
         assert await use(toolbox, "own__add", '{"a": 1}') == Answer("2")
 
@@ -48,7 +51,7 @@ async def test_a_token_in_the_address_is_sent_and_never_told() -> None:
             Server("wrong", f"http://secret@127.0.0.1:{port}/mcp"),
             Server("without", f"http://127.0.0.1:{port}/mcp"),
         ]
-        async with Toolboxes(commands=True).of(DEFAULT_PROJECT, servers) as toolbox:
+        async with Toolboxes(Allowance(private=True), commands=True).of(DEFAULT_PROJECT, servers) as toolbox:
             assert await use(toolbox, "right__add", '{"a": 1}') == Answer("2")
             assert {tool.name.split("__")[0] for tool in toolbox.tools} == {"right"}
             wrong, without = toolbox.failures
@@ -64,7 +67,7 @@ async def test_a_process_gets_the_locale_and_runs_where_no_settings_of_ours_are(
     monkeypatch.setenv("LANG", "C.UTF-8")
     monkeypatch.setenv("RIVERRUN_MODEL_KEY", "secret")
     monkeypatch.chdir(tmp_path)
-    async with Toolboxes(commands=True).of(DEFAULT_PROJECT, [Server("own", COMMAND)]) as toolbox:
+    async with Toolboxes(Allowance(), commands=True).of(DEFAULT_PROJECT, [Server("own", COMMAND)]) as toolbox:
         seen = json.loads((await use(toolbox, "own__environment")).content)
     assert seen["LANG"] == "C.UTF-8"
     assert seen["PATH"] == os.environ["PATH"]

@@ -2,6 +2,7 @@
 
 import asyncio
 import shlex
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -329,6 +330,8 @@ async def test_tool_servers_are_added_and_removed(browser: Browser) -> None:
         ("fine", "ftp://a.example/", "address", "An address begins with http:// or https://"),
         ("fine", "http://", "address", "An address begins with http:// or https://"),
         ("fine", "http://[", "address", "An address begins with http:// or https://"),
+        ("fine", "http://a.example:99999/", "address", "An address begins with http:// or https://"),
+        ("fine", "http://169.254.169.254/", "address", "This tool server is at a metadata address (169.254.169.254),"),
         ("fine", "touch /tmp/whatever", "address", "Command lines are off here."),
     ],
 )
@@ -348,7 +351,11 @@ async def test_a_tool_server_that_cannot_be_is_refused(
 
 @pytest.fixture(scope="module")
 def with_commands(model: ModelServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    settings = {"RIVERRUN_MODEL_URL": model.url, "RIVERRUN_TOOL_COMMANDS": "on"}
+    settings = {
+        "RIVERRUN_MODEL_URL": model.url,
+        "RIVERRUN_TOOL_COMMANDS": "on",
+        "RIVERRUN_FETCH_ALLOW": "tools.example:3000, 10.1.0.0/16",
+    }
     with Server(tmp_path_factory.mktemp("commands"), **settings).start() as running:
         yield running
 
@@ -387,6 +394,45 @@ async def test_a_tool_server_that_fails_tells_why(browser: Browser, scripted: bo
     await browser.submit(f"{project}/tools", name="nowhere", address=f"http://127.0.0.1:{free_port()}/mcp")
     (why,) = await try_out(browser, project, scripted)
     assert why.startswith("The tool server nowhere cannot be used: ")
+
+
+@pytest.fixture(scope="module")
+def tools_over_http() -> Iterator[int]:
+    """The port of a tool server on this machine."""
+    with subprocess.Popen([sys.executable, TOOL_SERVER, "http"], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield int(process.stdout.readline())
+        process.terminate()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_who_is_alone_uses_tool_servers_on_their_own_machine(
+    browser: Browser, tools_over_http: int, host: str
+) -> None:
+    project = await new_project(browser)
+    added = await browser.submit(f"{project}/tools", name="own", address=f"http://{host}:{tools_over_http}/mcp")
+    assert added.status_code == 303, added.text
+    assert (await try_out(browser, project, scripted=False))[0].startswith("It answers, and has ")
+
+
+@pytest.mark.parametrize("scripted", [True, False])
+async def test_tool_servers_are_only_where_the_administrator_lets_them_be(
+    with_commands: Server, tools_over_http: int, scripted: bool
+) -> None:
+    why_not = "which this server does not fetch from; an administrator can allow it with RIVERRUN_FETCH_ALLOW."
+    async with httpx.AsyncClient(base_url=with_commands.url, timeout=20) as client:
+        browser = Browser(client)
+        project = await new_project(browser)
+        known = f"http://127.0.0.1:{tools_over_http}/mcp"
+        page = parse((await browser.submit(f"{project}/tools", name="own", address=known)).text)
+        assert problems(page) == [f"This tool server is at a loopback address (127.0.0.1), {why_not}"]
+        assert with_class(page, "card") == []
+        named = f"http://localhost:{tools_over_http}/mcp"
+        assert (await browser.submit(f"{project}/tools", name="own", address=named)).status_code == 303
+        told = await try_out(browser, project, scripted)
+        assert told == [f"The tool server own is at a loopback address, {why_not}"]
+        allowed = await browser.submit(f"{project}/tools", name="lan", address="http://10.1.2.3/mcp")
+        assert allowed.status_code == 303, allowed.text
 
 
 async def test_a_command_is_not_started_once_commands_are_off(with_commands: Server, tmp_path: Path) -> None:
