@@ -37,7 +37,7 @@ format: .venv/dev ## Format the code and mend what can be mended
 	@$(BIN)/ruff format
 
 types: .venv/dev ## Check the types
-	@$(BIN)/mypy
+	@$(BIN)/mypy --num-workers auto
 
 benchmark: .venv/dev services ## Measure latency, throughput and memory under load
 	@$(BIN)/python -m benchmarks $(ARGS)
