@@ -12,7 +12,7 @@ from msgspec import Struct
 from sqlalchemy import Table, select
 
 from riverrun.persistence import tables
-from riverrun.persistence.database import configure
+from riverrun.persistence.database import configure, is_sqlite
 from riverrun.persistence.statements import CONVERSATION, EVENT, MESSAGE, RUN, table_of
 from riverrun.runs.runner import MOST_OWNERS
 from tests.torture.clients import Client, Json
@@ -32,8 +32,13 @@ class Saved(Struct):
 
     @classmethod
     async def read(cls, url: str) -> "Saved":
+        """As it is at one moment, for runs may end and begin meanwhile."""
         engine = configure(url).get_engine()
         async with engine.connect() as connection:
+            if is_sqlite(url):
+                await connection.exec_driver_sql("BEGIN")
+            else:
+                await connection.execution_options(isolation_level="REPEATABLE READ")
 
             async def rows(table: Table) -> Sequence[Row]:
                 return (await connection.execute(select(table).order_by(*table.primary_key))).all()
