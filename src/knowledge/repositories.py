@@ -5,10 +5,10 @@ from contextlib import AbstractAsyncContextManager
 from typing import TypeVar
 from uuid import UUID
 
-from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ..persistence.repositories import Repository
 from ..persistence.tables import Document, Passage
 
 Sessions = Callable[[], AbstractAsyncContextManager[AsyncSession]]
@@ -21,7 +21,7 @@ EMBED = (
 )
 
 
-class Documents(SQLAlchemyAsyncRepository[Document]):
+class Documents(Repository[Document]):
     model_type = Document
 
     async def of_project(self, project_id: UUID) -> Sequence[Document]:
@@ -56,7 +56,7 @@ class Documents(SQLAlchemyAsyncRepository[Document]):
         return frozenset(await self.session.scalars(query.where(Document.embedded_by == model)))
 
 
-class Passages(SQLAlchemyAsyncRepository[Passage]):
+class Passages(Repository[Passage]):
     model_type = Passage
 
     async def of_document(self, project_id: UUID, document_id: UUID) -> Sequence[Passage]:

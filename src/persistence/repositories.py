@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
+from advanced_alchemy.base import AdvancedDeclarativeBase
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from advanced_alchemy.types import GUID
 from sqlalchemy import (
@@ -22,6 +23,7 @@ from sqlalchemy import (
     true,
     update,
 )
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from .statements import API_TOKEN, CONVERSATION, LEASE, MESSAGE, Clock
@@ -40,6 +42,8 @@ from .tables import (
     Run,
     ToolServer,
 )
+
+Entity = TypeVar("Entity", bound=AdvancedDeclarativeBase)
 
 
 def count_in(
@@ -98,7 +102,16 @@ def in_utc(moment: datetime) -> datetime:
         return datetime.min.replace(tzinfo=UTC) if moment.year == 1 else datetime.max.replace(tzinfo=UTC)
 
 
-class Conversations(SQLAlchemyAsyncRepository[Conversation]):
+class Repository(SQLAlchemyAsyncRepository[Entity]):
+    """The database's own errors come through: wrapped, one that was lost could not be told from a wrong statement."""
+
+    session: AsyncSession
+
+    def __init__(self, *, session: AsyncSession, **options: Any) -> None:
+        super().__init__(session=session, wrap_exceptions=False, **options)
+
+
+class Conversations(Repository[Conversation]):
     model_type = Conversation
 
     async def find(self, id: UUID) -> Conversation | None:
@@ -167,7 +180,7 @@ class Holdings(NamedTuple):
     servers: int
 
 
-class Projects(SQLAlchemyAsyncRepository[Project]):
+class Projects(Repository[Project]):
     model_type = Project
 
     async def discarded(self, before: datetime) -> Sequence[UUID]:
@@ -220,7 +233,7 @@ class Remembered(NamedTuple):
     message_id: UUID | None
 
 
-class Memories(SQLAlchemyAsyncRepository[Memory]):
+class Memories(Repository[Memory]):
     model_type = Memory
 
     async def of_project(self, project_id: UUID, limit: int) -> Sequence[Memory]:
@@ -244,7 +257,7 @@ class Memories(SQLAlchemyAsyncRepository[Memory]):
         return [Remembered(*row) for row in await self.session.execute(query.limit(limit))]
 
 
-class ToolServers(SQLAlchemyAsyncRepository[ToolServer]):
+class ToolServers(Repository[ToolServer]):
     model_type = ToolServer
 
     async def of_project(self, project_id: UUID) -> Sequence[ToolServer]:
@@ -255,7 +268,7 @@ class ToolServers(SQLAlchemyAsyncRepository[ToolServer]):
         return await self.get_one_or_none(ToolServer.id == id, ToolServer.project_id == project_id)
 
 
-class OwnAgents(SQLAlchemyAsyncRepository[OwnAgent]):
+class OwnAgents(Repository[OwnAgent]):
     model_type = OwnAgent
 
     async def by_name(self) -> Sequence[OwnAgent]:
@@ -265,14 +278,14 @@ class OwnAgents(SQLAlchemyAsyncRepository[OwnAgent]):
         return {str(agent.id): agent for agent in await self.by_name()}
 
 
-class OwnTeams(SQLAlchemyAsyncRepository[OwnTeam]):
+class OwnTeams(Repository[OwnTeam]):
     model_type = OwnTeam
 
     async def by_title(self) -> Sequence[OwnTeam]:
         return (await self.session.scalars(select(OwnTeam).order_by(OwnTeam.title))).all()
 
 
-class Messages(SQLAlchemyAsyncRepository[Message]):
+class Messages(Repository[Message]):
     model_type = Message
 
     async def find(self, id: UUID) -> Message | None:
@@ -340,7 +353,7 @@ class Messages(SQLAlchemyAsyncRepository[Message]):
         return await self.exists(Message.id == id, Message.conversation_id == conversation_id)
 
 
-class Runs(SQLAlchemyAsyncRepository[Run]):
+class Runs(Repository[Run]):
     model_type = Run
 
     async def find(self, id: UUID) -> Run | None:
@@ -392,7 +405,7 @@ def is_left(process: UUID, alone: bool) -> ColumnElement[bool]:
     return or_(Run.leased_until < Clock(), Run.owner == process, literal(alone))
 
 
-class Events(SQLAlchemyAsyncRepository[EventRow]):
+class Events(Repository[EventRow]):
     """The log. Payloads are the events' JSON."""
 
     model_type = EventRow
@@ -468,7 +481,7 @@ KNOWN_TOKEN = select(API_TOKEN.c.id, API_TOKEN.c.scope, API_TOKEN.c.last_used_at
 )
 
 
-class ApiTokens(SQLAlchemyAsyncRepository[ApiToken]):
+class ApiTokens(Repository[ApiToken]):
     model_type = ApiToken
 
     async def known(self, hash: str) -> KnownToken | None:

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from sqlalchemy import ColumnElement, and_, exists, select
 from sqlalchemy.orm import aliased
 
+from ..persistence.repositories import Repository
 from ..persistence.tables import Revision
 
 
-class Revisions(SQLAlchemyAsyncRepository[Revision]):
+class Revisions(Repository[Revision]):
     model_type = Revision
 
     async def newest(self, project_id: UUID, limit: int, path: str | None = None) -> Sequence[Revision]:

@@ -1,9 +1,17 @@
-"""What is left of a connection when whoever uses it is cancelled."""
+"""Connections that are cut off: what is left of them, and what is told."""
 
 import asyncio
+from uuid import uuid4
 
+import pytest
 from advanced_alchemy.extensions.litestar import SQLAlchemyAsyncConfig
 from sqlalchemy import event, text
+from sqlalchemy.exc import DBAPIError
+
+from riverrun.persistence.database import configure
+from riverrun.persistence.repositories import Conversations
+from riverrun.persistence.writer import is_passing
+from tests.postgres import Postgres
 
 SLOW = text("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) SELECT count(*) FROM n")
 
@@ -26,3 +34,16 @@ async def test_who_is_cancelled_again_while_reading_leaves_nothing_behind(databa
     if left := asyncio.all_tasks() - before:
         _, left = await asyncio.wait(left, timeout=5)
     assert not left
+
+
+async def test_a_connection_that_was_cut_off_is_told_as_a_passing_failure(postgres: Postgres) -> None:
+    """And not as a rule of the database's that was broken, which would be the caller's fault."""
+    with postgres.database() as url:
+        database = configure(url)
+        async with database.get_session() as session, database.get_session() as other:
+            backend = await session.scalar(text("SELECT pg_backend_pid()"))
+            await other.execute(text("SELECT pg_terminate_backend(:id)"), {"id": backend})
+            with pytest.raises(DBAPIError) as failure:
+                await Conversations(session=session).find(uuid4())
+        assert is_passing(failure.value)
+        await database.get_engine().dispose()
