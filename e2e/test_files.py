@@ -139,6 +139,9 @@ def test_the_demo_model_drives_every_team_on_the_sample_project(open_page: OpenP
         page.get_by_role("button", name="Make the sample project").click()
         expect(page.get_by_role("link", name="Why do rivers bend?")).to_be_visible()
         sample = page.url
+        page.get_by_role("link", name="Sample: rivers").first.click()
+        go_to(page, "Documents")
+        expect(page.locator("#documents .card__title a")).to_have_count(1)  # which has been read
         for idea, told in (
             ("Why do rivers bend?", "swings from side to side"),
             ("Compare where rivers begin", "A river begins where water gathers"),

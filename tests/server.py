@@ -19,7 +19,7 @@ SHUTDOWN = 20.0
 # Most of a start is the import of what riverrun stands on. A process that has imported it, and done no more, forks
 # each server of a session: nothing is shared by them, and the tests of the command start it as people do.
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["riverrun.cli", "riverrun.app", "tests.server"])
+FORKS.set_forkserver_preload(["riverrun.cli", "riverrun.app", "riverrun.agents.mcp", "tests.server"])
 
 
 class Server:

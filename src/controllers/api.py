@@ -512,7 +512,7 @@ async def message_of(conversation_id: UUID, messages: Messages, id: UUID, field:
     """A message that a body names in this field."""
     message = await messages.find(id)
     if message is None or message.conversation_id != conversation_id:
-        raise Invalid("There is no such message in this conversation.", field=field)
+        raise NotFound("There is no such message in this conversation.", field=field)
     return message
 
 

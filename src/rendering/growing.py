@@ -9,7 +9,7 @@ from html import escape
 
 from ..agents.events import AgentChunk, AgentComplete, AgentStart, CodeChange, Complete, Event, Interaction
 from ..runs.view import RunView
-from .markdown import MarkdownStream, render
+from .markdown import MarkdownStream
 from .templates import to_html
 
 TAG = re.compile(r"<[^>]*>")
@@ -22,6 +22,7 @@ class Growing:
     def __init__(self, view: RunView) -> None:
         self.view = view
         self._texts: dict[int, MarkdownStream] = {}
+        self._spoken: set[int] = set()
         self._turn: int | None = None  # whose text is open at the end of the page
         self._drafting = False
 
@@ -48,12 +49,11 @@ class Growing:
                 yield to_html("runs/_turn.html", run=self.view, turn=self.view.turns[event.turn])
             case AgentChunk():
                 yield self._enter(event.turn)
-                yield self._write(event)
+                yield self._write(event.turn, event.text)
             case AgentComplete():
-                yield self._enter(event.turn)
-                yield self._close_draft()
-                text = self._texts[event.turn]
-                yield text.tail or (not text.finished and render(event.content)) or NOTHING
+                if event.content and event.turn not in self._spoken:
+                    yield self._enter(event.turn)
+                    yield self._write(event.turn, event.content)
                 yield self._leave()
             case Interaction() if self._is_shown_later(event):
                 pass
@@ -77,23 +77,26 @@ class Growing:
             return ""
         left = self._leave()
         self._turn = number
+        self._spoken.add(number)
         agent = escape(self.view.turns[number].agent)
         head = f'<p class="turn__head">{agent}</p>' if len(self.view.turns) > 1 else ""
         return f'{left}<section class="turn">{head}<div class="prose version">{self._open_draft(number)}'
 
     def _leave(self) -> str:
+        """Whatever the turn says after this stands elsewhere, and is a text of its own here."""
         if self._turn is None:
             return ""
-        self._turn = None
-        return f"{self._close_draft()}</div></section>"
+        number, self._turn = self._turn, None
+        tail, self._texts[number] = self._texts[number].tail, MarkdownStream()
+        return f"{self._close_draft()}{tail or NOTHING}</div></section>"
 
-    def _write(self, event: AgentChunk) -> str:
-        patch = self._texts[event.turn].feed(event.text)
+    def _write(self, number: int, text: str) -> str:
+        patch = self._texts[number].feed(text)
         if patch.reset:
-            return self._begin_version(event.turn, patch.append)
+            return self._begin_version(number, patch.append)
         if patch.append:
-            return self._close_draft() + patch.append + self._open_draft(event.turn)
-        return escape(event.text, quote=False)
+            return self._close_draft() + patch.append + self._open_draft(number)
+        return escape(text, quote=False) if self._texts[number].tail else ""
 
     def _begin_version(self, number: int, text: str = "") -> str:
         """Takes the place of what was written before, which the stylesheet hides."""

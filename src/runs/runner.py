@@ -31,7 +31,7 @@ from ..agents.model import Message, Model, ModelError
 from ..agents.past import heard_in, pasts_of
 from ..agents.team import Task, Team
 from ..agents.teams import DEFAULT
-from ..errors import Busy, Invalid, NotFound, Restarting, RiverrunError, StorageUnavailable, TooManyRuns
+from ..errors import Busy, NotFound, Restarting, RiverrunError, StorageUnavailable, TooManyRuns
 from ..persistence import tables
 from ..persistence.repositories import Conversations, Messages, Runs
 from ..persistence.statements import (
@@ -113,6 +113,7 @@ class Runner:
         self._alone = alone
         self._works: dict[UUID, Work] = {}
         self._conversations: dict[UUID, UUID] = {}
+        self._taking = asyncio.Lock()  # two who look at once would both take what is left
         self._closing = False
 
     @asynccontextmanager
@@ -190,7 +191,7 @@ class Runner:
         return started
 
     async def _read(self, conversation_id: UUID, last: UUID | None) -> Known:
-        """A branch so far, without replies that stayed empty. Raises NotFound, or Invalid for a message elsewhere."""
+        """A branch so far, without replies that stayed empty. Raises NotFound."""
         if last is None:
             last = FIRST
         async with self._sessions() as session:
@@ -199,7 +200,7 @@ class Runner:
         if not rows:
             raise NotFound("There is no such conversation; it may have been deleted.")
         if wanted not in (None, FIRST) and rows[-1].id is None:
-            raise Invalid("There is no such message in this conversation.", field="parent_id")
+            raise NotFound("There is no such message in this conversation.", field="parent_id")
         history = [Message(role=row.role, content=row.content) for row in rows if row.content]
         said, _ = split(history)
         _, instructions = split(last_turn(history))
@@ -541,18 +542,19 @@ class Runner:
 
     async def _take_over(self, *, alone: bool = False) -> None:
         """Raises StorageUnavailable."""
-        for run_id in await self._leases.left(alone=alone):
-            if run_id in self._works:
-                continue
-            run = await self._leases.claim(run_id, alone=alone)
-            if run is None:
-                continue
-            try:
-                await self._go_on(run)
-            except StorageUnavailable:
-                raise
-            except Exception:  # one run that cannot go on must not keep the others, or the server, from working
-                log.exception("Run %s cannot go on", run.id)
+        async with self._taking:
+            for run_id in await self._leases.left(alone=alone):
+                if run_id in self._works:
+                    continue
+                run = await self._leases.claim(run_id, alone=alone)
+                if run is None:
+                    continue
+                try:
+                    await self._go_on(run)
+                except StorageUnavailable:
+                    raise
+                except Exception:  # one run that cannot go on must not keep the others, or the server, from working
+                    log.exception("Run %s cannot go on", run.id)
 
     async def _go_on(self, run: tables.Run) -> None:
         """From the last step that was completed."""

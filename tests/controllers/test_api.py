@@ -115,10 +115,10 @@ async def test_a_conversation_branches(program: Program) -> None:
     for field in ("instead_of", "parent_id"):
         elsewhere = {"content": "lost", field: str(uuid4())}
         refused = await program.client.post(f"{path}/messages", json=elsewhere)
-        assert (refused.status_code, refused.json()["field"]) == (400, field)
+        assert (refused.status_code, refused.json()["field"]) == (404, field)
     other = await program.new_conversation()
     theirs = {"message_id": first["user_message_id"]}
-    assert (await program.client.put(f"/api/conversations/{other}/branch", json=theirs)).status_code == 400
+    assert (await program.client.put(f"/api/conversations/{other}/branch", json=theirs)).status_code == 404
 
 
 async def test_a_stream_tells_the_run_in_the_vocabulary(program: Program, model: ModelServer) -> None:

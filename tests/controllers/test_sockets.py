@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from riverrun.app import create_app
 from riverrun.controllers import sockets
 from riverrun.controllers.socket_messages import Refused, encode, parse
+from riverrun.runs.journal import BACKLOG_LIMIT
 from riverrun.serving import WebSocketProtocol
 from riverrun.settings import Settings
 from tests.controllers.api_kit import Json, Program, text_of, types_of
@@ -425,7 +426,7 @@ async def test_a_reader_that_stops_for_a_while_gets_every_event_once(own_server:
         run = (await client.start("a flood"))["run_id"]
         events = await Program(http).events(run)  # until it has ended, while the other client reads nothing
         assert (await client.events(run))[run] == events
-        assert len(events) > 300
+        assert len(events) > BACKLOG_LIMIT
         assert len(text_of(events)) == 2_000_000
 
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from riverrun.agents.events import AgentStart, Event
+from riverrun.agents.events import AgentStart, Event, Interaction
 from riverrun.rendering.growing import Growing
 from riverrun.rendering.templates import finished_prose
 from tests.rendering.dom import Element, parse
-from tests.rendering.runs import MESSAGE, REPLY, RUNS, chunks, complete, ended, stamped, start, view_of
+from tests.rendering.runs import MESSAGE, OTHER, REPLY, RUNS, chunks, complete, ended, stamped, start, view_of
 
 TEXTS = {
     "with a definition that comes late": REPLY,
@@ -58,6 +58,17 @@ def test_text_that_waits_for_its_block_is_seen_meanwhile() -> None:
     begun = stamped([start(), AgentStart(agent="Writer", turn=1), *chunks(1, "Done.\n\nStill <open", 100)])
     html = reply.opening + reply.apply(begun)
     assert html.endswith('<p>Done.</p>\n<p class="draft">Still &lt;open')
+
+
+@pytest.mark.parametrize("size", [1, 2, 1000])
+def test_what_was_written_before_a_step_stands_before_it_alone(size: int) -> None:
+    heard = Interaction(agent=None, turn=1, kind="message", content="In French!", message_id=OTHER)
+    text = "So far and on.\n\nEn français."
+    said = [*chunks(1, text[:14], 4), heard, *chunks(1, text[14:], 4), ended(1, text)]
+    page = grown(stamped([start(), AgentStart(agent="Writer", turn=1), *said, complete("complete", text)]), size)
+    versions = [element for element in page if "version" in (element.attributes.get("class") or "")]
+    blocks = [[block.text for block in version.elements[1:] if block.text] for version in versions]
+    assert blocks == [["So far and on."], ["En français."]]
 
 
 @pytest.mark.parametrize("size", [1, 2, 1000])
