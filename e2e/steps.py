@@ -31,6 +31,13 @@ def open_app(page: Page, path: str = "/") -> None:
     expect(composer(page)).to_be_visible()
 
 
+def open_beside(page: Page) -> Page:
+    """The same conversation in another window of the same person."""
+    other = page.context.new_page()
+    open_app(other, path_of(page))
+    return other
+
+
 def reload(page: Page) -> None:
     page.reload()
     expect(composer(page)).to_be_visible()

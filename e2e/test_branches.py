@@ -8,6 +8,7 @@ from e2e.steps import (
     composer,
     edit_message,
     open_app,
+    open_beside,
     own_message,
     own_messages,
     path_of,
@@ -220,8 +221,7 @@ def test_a_branch_is_refused_while_a_reply_is_written(page: Page, model: ModelSe
 @pytest.mark.parametrize("way", ["edited", "tried again"])
 def test_two_pages_that_show_different_branches_agree_after_a_reload(page: Page, way: str) -> None:
     start_conversation(page, "one")
-    other = page.context.new_page()
-    open_app(other, path_of(page))
+    other = open_beside(page)
     if way == "edited":
         edit_message(page, "one", "two")
     else:

@@ -8,6 +8,7 @@ from playwright.sync_api import Page, expect
 from e2e.conftest import OpenPage
 from e2e.steps import (
     open_app,
+    open_beside,
     own_messages,
     path_of,
     reload,
@@ -115,8 +116,7 @@ def test_a_second_tab_follows_the_same_run_and_may_stop_it(page: Page, model: Mo
     open_app(page)
     send_message(page, "two tabs")
     see_reply(page, "for both")
-    second = page.context.new_page()
-    open_app(second, path_of(page))
+    second = open_beside(page)
     see_reply(second, "for both")
     model.open_gate("more")
     for tab in (page, second):
@@ -137,8 +137,7 @@ def test_many_tabs_do_not_starve_each_other(page: Page, model: ModelServer) -> N
     tabs = [page]
     for _ in range(6):
         set_hidden(tabs[-1], True)
-        tabs.append(page.context.new_page())
-        open_app(tabs[-1], path_of(page))
+        tabs.append(open_beside(page))
         see_reply(tabs[-1], "for all")
     model.open_gate("more")
     see_reply(tabs[-1], "for all of you")

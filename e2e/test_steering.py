@@ -9,6 +9,7 @@ from e2e.steps import (
     add_to_reply,
     composer,
     open_app,
+    open_beside,
     own_messages,
     path_of,
     place_of_rest,
@@ -134,8 +135,7 @@ def test_what_waits_can_be_removed(page: Page, model: ModelServer) -> None:
     see_waiting(page, "Pending: forget this")
     send_next(page, "and this")
     see_waiting(page, "Pending: forget this", "Next: and this")
-    elsewhere = page.context.new_page()
-    open_app(elsewhere, path_of(page))
+    elsewhere = open_beside(page)
     remove(page, "forget this")
     see_waiting(page, "Next: and this")
     see_waiting(elsewhere, "Next: and this")
@@ -238,8 +238,7 @@ def test_a_page_that_does_not_know_what_waits_sees_its_turn_all_the_same(page: P
     open_app(page)
     send_message(page, "first")
     see_reply(page, "So far")
-    other = page.context.new_page()
-    open_app(other, path_of(page))
+    other = open_beside(page)
     see_reply(other, "So far")
     send_next(page, "second")
     see_waiting(page, "Next: second")
@@ -276,8 +275,7 @@ def test_stop_keeps_what_has_come_from_any_tab(page: Page, model: ModelServer) -
     open_app(page)
     send_message(page, "stop")
     see_reply(page, "Kept, and")
-    other = page.context.new_page()
-    open_app(other, path_of(page))
+    other = open_beside(page)
     see_reply(other, "Kept, and")
     stop(other)
     for each in (page, other):

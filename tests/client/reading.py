@@ -4,9 +4,10 @@ import asyncio
 from contextlib import aclosing
 from uuid import UUID
 
-from riverrun.agents.events import AgentChunk, AgentStart, Complete, Event
+from riverrun.agents.events import AgentChunk, Complete, Event
 from riverrun.client import Reply, Run
 from tests.model_server import ModelServer
+from tests.runs.journal_kit import texts_of
 from tests.server import Server
 
 
@@ -14,14 +15,7 @@ def check(events: list[Event], text: str) -> None:
     """Each event once, and their deltas alone are the whole text."""
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
     assert sum(isinstance(event, Complete) for event in events) == 1
-    told: dict[int, str] = {}
-    for event in events:
-        match event:
-            case AgentStart():
-                told[event.turn] = ""
-            case AgentChunk():
-                assert event.offset == len(told[event.turn])
-                told[event.turn] += event.text
+    told = texts_of(events)
     assert told[max(told)] == text
     reply = Reply(events[0].run_id, UUID(int=0), UUID(int=0))
     for event in events:

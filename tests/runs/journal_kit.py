@@ -1,7 +1,7 @@
 """A run in an empty database, to write to and follow."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from uuid import UUID
 
@@ -83,11 +83,19 @@ async def records(journal: Journal, run_id: UUID, after: int = 0) -> AsyncIterat
                 yield record
 
 
-def text_of(events: list[Event]) -> str:
-    """Put together as a client does that trusts the offsets."""
-    text = ""
+def text_of(events: Sequence[Event]) -> str:
+    return "".join(texts_of(events).values())
+
+
+def texts_of(events: Sequence[Event]) -> dict[int, str]:
+    """By turn, as a client puts them together that knows only what is told: a turn that begins again is empty."""
+    texts: dict[int, str] = {}
     for event in events:
-        if isinstance(event, AgentChunk):
-            assert event.offset == len(text)
-            text += event.text
-    return text
+        match event:
+            case AgentStart():
+                texts[event.turn] = ""
+            case AgentChunk():
+                before = texts.get(event.turn, "")
+                assert event.offset == len(before)
+                texts[event.turn] = before + event.text
+    return texts

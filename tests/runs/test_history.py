@@ -25,6 +25,13 @@ async def write(journal: Journal, run_id: UUID, *pieces: str) -> None:
         await journal.commit(run_id, [AgentChunk(agent="A", turn=1, text=piece)], {})
 
 
+async def begin(journal: Journal, database: SQLAlchemyAsyncConfig) -> Run:
+    """A run in which an agent has begun."""
+    run_id = await start_run(journal)
+    await journal.commit(run_id, [AgentStart(agent="A", turn=1)], {})
+    return await row_of(database, run_id)
+
+
 async def lose_log(database: SQLAlchemyAsyncConfig, run_id: UUID) -> None:
     """What is not there cannot be read."""
     async with database.create_session_maker()() as session:
@@ -34,11 +41,9 @@ async def lose_log(database: SQLAlchemyAsyncConfig, run_id: UUID) -> None:
 
 async def test_a_run_of_this_process_is_known_without_its_log(database: SQLAlchemyAsyncConfig) -> None:
     async with journal_on(database) as journal:
-        run_id = await start_run(journal)
-        run = await row_of(database, run_id)
-        await journal.commit(run_id, [AgentStart(agent="A", turn=1)], {})
-        await write(journal, run_id, "One ", "two")
-        await lose_log(database, run_id)
+        run = await begin(journal, database)
+        await write(journal, run.id, "One ", "two")
+        await lose_log(database, run.id)
         view = await view_of(run, journal)
         assert (view.content, view.seq, view.running) == ("One two", 4, True)
 
@@ -47,13 +52,11 @@ async def test_who_comes_back_to_a_run_of_another_process_reads_only_what_is_new
     database: SQLAlchemyAsyncConfig,
 ) -> None:
     async with journal_on(database) as journal, journal_on(database) as other:
-        run_id = await start_run(other)
-        run = await row_of(database, run_id)
-        await other.commit(run_id, [AgentStart(agent="A", turn=1)], {})
-        await write(other, run_id, "One ", "two ")
+        run = await begin(other, database)
+        await write(other, run.id, "One ", "two ")
         assert (await view_of(run, journal)).content == "One two "
-        await lose_log(database, run_id)
-        await write(other, run_id, "three")
+        await lose_log(database, run.id)
+        await write(other, run.id, "three")
         view = await view_of(run, journal)
         assert (view.content, view.seq, view.running) == ("One two three", 5, True)
 
@@ -61,24 +64,20 @@ async def test_who_comes_back_to_a_run_of_another_process_reads_only_what_is_new
 async def test_a_run_that_another_process_went_on_with_is_known_as_it_is_saved(database: SQLAlchemyAsyncConfig) -> None:
     """What this process knows of it ends before what the other one wrote, and it is given back with that in it."""
     async with journal_on(database) as journal, journal_on(database) as other:
-        run_id = await start_run(journal)
-        run = await row_of(database, run_id)
-        await journal.commit(run_id, [AgentStart(agent="A", turn=1)], {})
-        await write(journal, run_id, "One ")
-        other.open(run_id, head=3)
-        await write(other, run_id, "two ")
-        journal.open(run_id, head=4)
-        await write(journal, run_id, "three")
+        run = await begin(journal, database)
+        await write(journal, run.id, "One ")
+        other.open(run.id, head=3)
+        await write(other, run.id, "two ")
+        journal.open(run.id, head=4)
+        await write(journal, run.id, "three")
         view = await view_of(run, journal)
         assert (view.content, view.seq, view.running) == ("One two three", 5, True)
 
 
 async def test_who_goes_on_with_a_view_changes_it_for_nobody_else(database: SQLAlchemyAsyncConfig) -> None:
     async with journal_on(database) as journal:
-        run_id = await start_run(journal)
-        run = await row_of(database, run_id)
-        await journal.commit(run_id, [AgentStart(agent="A", turn=1)], {})
-        await write(journal, run_id, "Ours")
+        run = await begin(journal, database)
+        await write(journal, run.id, "Ours")
         for _ in range(3):
             view = await view_of(run, journal)
             assert (view.content, view.seq, list(view.turns), len(view.activity)) == ("Ours", 3, [1], 2)

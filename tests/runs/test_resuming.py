@@ -15,7 +15,6 @@ from riverrun.agents.context import Context
 from riverrun.agents.events import (
     AgentChunk,
     AgentComplete,
-    AgentStart,
     Complete,
     Event,
     Interaction,
@@ -32,7 +31,7 @@ from riverrun.runs.runner import MOST_OWNERS, Runner
 from riverrun.runs.teams import Teams
 from riverrun.runs.view import fold
 from tests.model_server import ModelServer
-from tests.runs.journal_kit import collect, journal_on
+from tests.runs.journal_kit import collect, journal_on, texts_of
 
 ROUTING = {"reason": "They know.", "asks": [{"agent": "Critic", "task": "Find faults"}]}
 INTENT = {"goal": "Know.", "criteria": []}
@@ -191,19 +190,6 @@ def assert_nothing_twice(events: Sequence[Event], whole: Sequence[Event]) -> Non
     assert told(events) == told(whole)
     steps = [[event.message for event in log if isinstance(event, Progress)] for log in (events, whole)]
     assert [step for step in steps[0] if step.startswith("The server was") is False] == steps[1]
-
-
-def texts_of(events: Sequence[Event]) -> dict[int, str]:
-    """By turn, as a client puts them together that knows only what is told: a turn that begins again is empty."""
-    texts: dict[int, str] = {}
-    for event in events:
-        match event:
-            case AgentStart():
-                texts[event.turn] = ""
-            case AgentChunk():
-                assert event.offset == len(texts[event.turn])
-                texts[event.turn] += event.text
-    return texts
 
 
 @pytest.mark.parametrize("seq", [1, 4, 6, 9])
