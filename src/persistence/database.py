@@ -74,16 +74,18 @@ def connect_to_sqlite(database: str, **options: Any) -> "SqliteConnection":
 
 
 class SqliteConnection(aiosqlite.Connection):
-    """Is not stopped while it closes, as happens when whoever uses it is cancelled twice: it then closed for ever."""
+    """Is closed once, by its thread: whoever waits for that may be cancelled, and twice as well."""
 
-    _closing = False
+    _stopped: asyncio.Future[Any] | None = None
 
     async def close(self) -> None:
-        self._closing = True
-        await super().close()
+        if stopped := self.stop():
+            await asyncio.shield(stopped)
 
     def stop(self) -> asyncio.Future[Any] | None:
-        return None if self._closing and self._connection is not None else super().stop()
+        if self._stopped is None:
+            self._stopped = super().stop()
+        return self._stopped
 
 
 @contextmanager

@@ -184,7 +184,9 @@ async def test_what_is_sent_while_a_reply_is_written_is_taken_into_it(browser: B
     waiting = the(sent.page, "#queue").elements
     assert "Pending" in waiting[0].text
     assert "and in brief" in waiting[0].text
-    swap(sent.page, (await browser.post("/messages", shown=sent.path, **(said | {"content": "and in prose"}))).text)
+    answer = await browser.post("/messages", shown=sent.path, **(said | {"content": "and in prose"}))
+    assert answer.status_code == 200, answer.text
+    swap(sent.page, answer.text)
     assert len(the(await browser.open(sent.path), "#queue").elements) == 2
 
     model.open_gate("patience")
