@@ -17,7 +17,7 @@ STARTUP = 60.0  # seconds
 SHUTDOWN = 20.0
 
 # Most of a start is the import of what riverrun stands on. A process that has imported it, and done no more, forks
-# each server of a session: nothing is shared by them, and the tests of the command start it as people do.
+# each server of a session: nothing is shared by them. That the command itself starts one is for its own tests.
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["riverrun.cli", "riverrun.app", "riverrun.agents.mcp", "tests.server"])
 

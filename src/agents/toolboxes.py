@@ -4,11 +4,12 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from msgspec import Struct
 
+from ..tasks import to_the_end
 from .fetching import Allowance
 from .tools import Tool
 
@@ -78,16 +79,3 @@ def connection_class() -> "type[Connection]":
     from .mcp import Connection
 
     return Connection
-
-
-async def to_the_end(work: asyncio.Future[Any]) -> None:
-    """Waits for it even when cancelled, and lets itself be cancelled only then."""
-    cancelled: asyncio.CancelledError | None = None
-    while not work.done():
-        try:
-            await asyncio.wait([work])
-        except asyncio.CancelledError as cancellation:
-            cancelled = cancellation
-    if cancelled:
-        raise cancelled
-    work.result()

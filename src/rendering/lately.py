@@ -3,12 +3,13 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from threading import Lock
 from time import thread_time
 from uuid import UUID
 
 from ..runs.view import RunView
+from ..tasks import beside
 from .markdown import MarkdownStream, render
 
 MOST = 200  # texts; a long one takes about 500 kB
@@ -83,10 +84,5 @@ async def rendering_ahead(views: Callable[[], Iterable[RunView]]) -> AsyncIterat
         lately.stream(message_id, turn, text)
         return thread_time() - began
 
-    looking = asyncio.create_task(look(), name="rendering ahead")
-    try:
+    async with beside(look(), "rendering ahead"):
         yield
-    finally:
-        looking.cancel()
-        with suppress(asyncio.CancelledError):
-            await looking

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from itertools import groupby
 from uuid import UUID
@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ..agents.events import AgentChunk, decode, encode
 from ..persistence.repositories import Conversations, Events, Projects
 from ..persistence.tables import EventRow
+from ..tasks import beside
 from .journal import Sessions, now
 
 log = logging.getLogger(__name__)
@@ -38,13 +39,8 @@ async def housekeeping(sessions: Sessions, keep_events: timedelta, discard: Disc
                 log.warning("Tidying up failed; it is tried again in an hour", exc_info=True)
             await asyncio.sleep(INTERVAL)
 
-    task = asyncio.create_task(tidy_for_ever(), name="housekeeping")
-    try:
+    async with beside(tidy_for_ever(), "housekeeping"):
         yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 async def tidy(sessions: Sessions, at: datetime, keep_events: timedelta, discard: Discard) -> None:

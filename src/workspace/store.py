@@ -7,11 +7,11 @@ out, otherwise it never was.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from time import monotonic
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Literal, ParamSpec, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -22,6 +22,7 @@ from uuid_utils.compat import uuid7
 
 from ..agents.context import Change, Match, WorkspaceError
 from ..persistence.tables import Revision
+from ..tasks import to_the_end
 from .diffs import diff_of
 from .folder import Entry, Folder
 from .paths import checked
@@ -239,18 +240,3 @@ def reaching_database() -> Iterator[None]:
         yield
     except (SQLAlchemyError, OSError) as failure:
         raise WorkspaceError("The database cannot be reached, so no file can be changed now.") from failure
-
-
-async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
-    """Cancelling takes effect when the work is done, for a thread or a commit that has begun cannot be called back."""
-    task = asyncio.ensure_future(work)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError as called:
-            cancelled = called
-    if cancelled is not None:
-        task.exception()
-        raise cancelled
-    return task.result()
