@@ -55,17 +55,18 @@ def server(model_server: ModelServer, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture
-def own_server(model: ModelServer, tmp_path: Path) -> Iterator[Server]:
-    """A riverrun that this test may stop, kill and start again."""
-    with Server(tmp_path, RIVERRUN_MODEL_URL=model.url, **SETTINGS).start() as running:
-        yield running
-
-
-@pytest.fixture
 def watch() -> Iterator[Watch]:
     watch = Watch()
     yield watch
     watch.check()
+
+
+@pytest.fixture
+def own_server(model: ModelServer, tmp_path: Path, watch: Watch) -> Iterator[Server]:
+    """A riverrun that this test may stop, kill and start again."""
+    with Server(tmp_path, RIVERRUN_MODEL_URL=model.url, **SETTINGS).start() as running:
+        yield running
+        watch.rest()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ function begin({ address, message, plays }) {
 
   for (const control of panel.querySelectorAll(".replay__play, .replay__speed, .replay__hint")) control.hidden = false;
   seek.addEventListener("input", () => show(seek.value));
-  play?.addEventListener("click", () => (stream() ? show(moment().dataset.at) : start()));
+  play?.addEventListener("click", () => (play.textContent === "Pause" ? show(moment().dataset.at) : start()));
   speed?.addEventListener("change", async () => {
     if (!stream()) return;
     await show(moment().dataset.at);
