@@ -1,4 +1,4 @@
-# The address and the data folder of `make run`: make run HOST=0.0.0.0 PORT=9000 RIVERRUN_DATA=~/riverrun
+# The address and the data folder of `make run`: make run HOST=::1 PORT=9000 RIVERRUN_DATA=~/riverrun
 HOST ?= 127.0.0.1
 PORT ?= 8000
 ARGS ?=
@@ -11,7 +11,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
 .DEFAULT_GOAL = help
-.PHONY: help run test unit e2e lint format types benchmark torture screenshots lock wheel clean services
+.PHONY: help run test unit e2e fuzz lint format types audit benchmark torture screenshots lock wheel clean services
 .NOTPARALLEL:
 
 help: ## List what there is
@@ -28,6 +28,9 @@ unit: .venv/dev node_modules/.package-lock.json services ## Run the tests outsid
 e2e: .venv/dev node_modules/.package-lock.json services ## Run the tests in the browser (ARGS="-k name")
 	@$(BIN)/pytest e2e $(PARALLEL) --dist loadfile $(ARGS)
 
+fuzz: .venv/dev services ## Try 20,000 inputs on everything that reads what others write (ARGS="-k markdown")
+	@$(BIN)/pytest tests -m hypothesis --hypothesis-profile fuzz -o faulthandler_timeout=0 $(PARALLEL) $(ARGS)
+
 lint: .venv/dev ## Look for mistakes and for unformatted code
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
@@ -38,6 +41,9 @@ format: .venv/dev ## Format the code and mend what can be mended
 
 types: .venv/dev ## Check the types
 	@$(BIN)/mypy --num-workers auto
+
+audit: .venv/dev ## Look for known holes in what is locked, and tell what could not be checked
+	@$(BIN)/python scripts/audit.py
 
 benchmark: .venv/dev services ## Measure latency, throughput and memory under load
 	@$(BIN)/python -m benchmarks $(ARGS)

@@ -277,7 +277,7 @@ class Notebook:
             ADD_EVENT: [to_row(Recorded(event, encode(event))) for event in events],
         }
         if not running:
-            write[FINISH_RUN] = [{"run": run_id, "new_status": "complete", "now": at}]
+            write[FINISH_RUN] = [{"run": run_id, "new_status": "complete", "now": at, "used": 0}]
         refusals = await self._writer.commit([write])
         assert refusals == [None], refusals
         return Run(str(run_id), str(conversation_id))

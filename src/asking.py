@@ -1,18 +1,21 @@
 """`riverrun ask`: a question from a terminal or a pipe, and its answer as it is written."""
 
 import asyncio
+import json
 import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 from uuid import UUID
 
 import rich_click as click
 
+from .agents.events import Asked
 from .client import LOCAL, Client, ClientError, Refused, Reply, Retry, Run, Unreachable
-from .terminal import Output, clean, output
+from .plain import clean
+from .terminal import Output, output
 
 T = TypeVar("T")
 
@@ -87,7 +90,7 @@ async def answer(client: Client, shown: Output, content: str, team: str | None, 
             if interrupt.came:
                 await run.cancel()
             try:
-                await interrupt.during(follow(run, reply, shown), run.cancel)
+                await interrupt.during(follow(run, reply, shown, page(client, run)), run.cancel)
             except Unreachable as failure:
                 raise ClientError(f"{failure} The run goes on; it can be seen at {page(client, run)}") from failure
     if reply.error and reply.status == "failed":
@@ -121,11 +124,84 @@ class Interrupt:
             return await task
 
 
-async def follow(run: Run, reply: Reply, shown: Output) -> None:
-    async with aclosing(run.events()) as events:
-        async for event in events:
-            reply.apply(event)
-            shown.show(event, reply)
+async def follow(run: Run, reply: Reply, shown: Output, where: str) -> None:
+    asker = Asker(run, shown, where)
+    try:
+        async with aclosing(run.events()) as events:
+            async for event in events:
+                reply.apply(event)
+                shown.show(event, reply)
+                await asker.attend(reply)
+    finally:
+        await asker.leave()
+
+
+class Asker:
+    """Asks who sits at the terminal whether a tool may be used; who does not sit at one is told where to say so."""
+
+    def __init__(self, run: Run, shown: Output, where: str) -> None:
+        self._run = run
+        self._shown = shown
+        self._where = where
+        self._told: set[str] = set()
+        self._question: asyncio.Task[None] | None = None
+        self._call_id = ""
+
+    async def attend(self, reply: Reply) -> None:
+        if self._question and (self._call_id not in reply.asked or self._question.done()):
+            await self.leave()
+        for call_id, asked in reply.asked.items():
+            if self._question:
+                return
+            if call_id in self._told:
+                continue
+            self._told.add(call_id)
+            if not (sys.stdin.isatty() and sys.stderr.isatty()):
+                self._shown.say(f"{may(asked)} Say so at {self._where}; without an answer it is declined.")
+                continue
+            self._call_id = call_id
+            self._shown.make_room()
+            self._question = asyncio.create_task(self._ask(asked, reply))
+
+    async def _ask(self, asked: Asked, reply: Reply) -> None:
+        click.echo(clean(f"\n{may(asked)}\n{json.dumps(asked.input, indent=2)}"), err=True)
+        click.echo("Approve this call? [y/N] ", nl=False, err=True)
+        said = (await line_of(sys.stdin)).strip().lower()
+        await self._run.approve(asked.call_id, "once" if said in ("y", "yes") else "decline")
+
+    async def leave(self) -> None:
+        """The question is answered, here or elsewhere."""
+        question, self._question = self._question, None
+        if question is None:
+            return
+        question.cancel()
+        try:
+            await question
+        except asyncio.CancelledError:
+            click.echo("", err=True)
+        except Refused as refusal:
+            self._shown.say(str(refusal))
+        self._shown.go_on()
+
+
+async def line_of(stream: IO[str]) -> str:
+    """What is typed, up to Enter; a thread that waits for it could not be stopped."""
+    loop = asyncio.get_running_loop()
+    typed: asyncio.Future[str] = loop.create_future()
+
+    def read() -> None:
+        loop.remove_reader(stream)
+        typed.set_result(stream.readline())
+
+    loop.add_reader(stream, read)
+    try:
+        return await typed
+    finally:
+        loop.remove_reader(stream)
+
+
+def may(asked: Asked) -> str:
+    return f"The tool {asked.tool} of {asked.server} needs a person's word."
 
 
 def told(retry: Retry) -> str:

@@ -2,10 +2,11 @@
 
 import asyncio
 import gc
-import logging
 import os
 import sys
+from collections.abc import Awaitable, Callable
 from socket import socket
+from typing import TypeVar
 
 import rich_click as click
 import uvicorn
@@ -19,11 +20,19 @@ from pydantic_core import ErrorDetails
 from sqlalchemy.exc import SQLAlchemyError
 
 from . import __version__
+from .accounts.accounts import Accounts
 from .asking import ask
+from .controllers.hosts import NEEDS_ACCOUNTS, is_open
+from .errors import RiverrunError
+from .logs import begin_log
 from .persistence.database import DatabaseTaken, configure, migrate, only_process
-from .serving import WebSocketProtocol
+from .persistence.keyring import NoKey, keyring_of
+from .plain import clean
+from .serving import HttpProtocol, WebSocketProtocol
 from .settings import Settings
 from .vendor import VendorMissing
+
+T = TypeVar("T")
 
 STRAGGLERS = 3  # seconds after the runs' time that a shutdown gives to requests under way
 
@@ -44,37 +53,51 @@ def riverrun(context: click.Context) -> None:
 @click.option("--access-log", is_flag=True, help="Write a log line for every request.")
 def run(app: Litestar, host: str, port: int, access_log: bool) -> None:
     """Bring the database up to date and serve."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    begin_log()
     settings: Settings = app.state.settings
-    settings.port = port
-    bring_up_to_date(settings)
+    settings.host, settings.port = host, port
     config = uvicorn.Config(
         app,
         host=host,
         port=port,
         access_log=access_log,
+        log_config=None,
         log_level="info" if access_log else "warning",
         # By then streams have ended by themselves; a client that takes nothing would hold a shutdown for ever.
         timeout_graceful_shutdown=round(settings.shutdown_grace) + STRAGGLERS,
+        http=HttpProtocol,
         ws=WebSocketProtocol,
         ws_max_size=settings.body_limit,
         ws_ping_interval=None,  # a page's script sees nothing of such pings, so /api/ws has its own
+        forwarded_allow_ips=settings.proxies,  # by itself uvicorn believes whatever is on this machine
         ws_per_message_deflate=False,  # a compressor a connection costs more than these short messages weigh
     )
     # The port first: a second server on one port must not get as far as the database.
+    listener = config.bind_socket()
+    if settings.auth == "local":
+        refuse_others(listener)
+    bring_up_to_date(settings)
     server = Server(config, app)
-    server.run(sockets=[config.bind_socket()])
+    server.run(sockets=[listener])
     if not server.started:
         sys.exit(3)
+
+
+def refuse_others(listener: socket) -> None:
+    """By the address that the socket has come to have, whatever name was given for it. Nothing has come in yet."""
+    if is_open(listener.getsockname()[0]):
+        listener.close()
+        click.echo(NEEDS_ACCOUNTS, err=True)
+        sys.exit(2)
 
 
 def bring_up_to_date(settings: Settings) -> None:
     """The application does so itself; here what is wrong can be told in a sentence."""
     try:
         with only_process(settings.database):
+            keyring_of(settings.secret_key, settings.key_file)
             asyncio.run(migrate(configure(settings.database)))
-    except DatabaseTaken as failure:
+    except (DatabaseTaken, NoKey) as failure:
         raise click.ClickException(str(failure)) from failure
     except (OSError, SQLAlchemyError) as failure:
         where = "RIVERRUN_DATABASE_URL" if settings.database_url else f"RIVERRUN_DATA ({settings.data})"
@@ -97,7 +120,14 @@ class Server(uvicorn.Server):
             gc.freeze()
             gc.set_threshold(50_000, 20, 20)
             click.echo(f"riverrun serves at {address(self.config)}")
-            click.echo(f"Model: {self._app.state.runner.model.name}")
+            click.echo(f"Model: {clean(self._app.state.runner.model.name)}")
+            await self._tell_code()
+
+    async def _tell_code(self) -> None:
+        settings: Settings = self._app.state.settings
+        accounts: Accounts = self._app.state.accounts
+        if settings.auth == "accounts" and not await accounts.are_set_up():
+            click.echo(f"Nobody can sign in yet. Open {address(self.config)}/set-up; the code is {accounts.code}")
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         settling = asyncio.create_task(self._settle())
@@ -114,7 +144,75 @@ def address(config: uvicorn.Config) -> str:
     return f"http://{host}:{config.port}"
 
 
-for command in (run, ask, database_group, routes_command, schema_group, info_command):
+@click.group("account")
+def account_group() -> None:
+    """Manage who can sign in."""
+
+
+@account_group.command("create")
+@click.argument("name")
+@click.option("--admin", is_flag=True, help="May invite and manage people.")
+@click.password_option(help="Asked for when it is not given.")
+def create_account(name: str, admin: bool, password: str) -> None:
+    """Make an account. The first one gets what was done here so far, and administers."""
+
+    async def create(accounts: Accounts) -> str:
+        if not await accounts.are_set_up():
+            await accounts.set_up(name, password)
+            return "administers"
+        await accounts.make(name, password, "admin" if admin else "member", who="the command line")
+        return "administers" if admin else "is a member"
+
+    click.echo(f"{name} can sign in now, and {with_accounts(create)}.")
+
+
+@account_group.command("password")
+@click.argument("name")
+@click.password_option(help="Asked for when it is not given.")
+def change_password(name: str, password: str) -> None:
+    """Give somebody a new password, and sign all of their browsers out."""
+
+    async def change(accounts: Accounts) -> None:
+        account = await accounts.find(name)
+        await accounts.give_password(account.id, password, "password_changed", "the command line")
+
+    with_accounts(change)
+    click.echo(f"{name} has a new password.")
+
+
+@account_group.command("list")
+def list_accounts() -> None:
+    """List who can sign in."""
+
+    async def people(accounts: Accounts) -> list[str]:
+        return [
+            f"{account.name}  {account.role}{'  closed' if account.closed_at else ''}"
+            for account in await accounts.people()
+        ]
+
+    for line in with_accounts(people):
+        click.echo(line)
+
+
+def with_accounts(work: Callable[[Accounts], Awaitable[T]]) -> T:
+    """In the database, beside a server that may be running."""
+    settings = Settings()
+    database = configure(settings.database)
+
+    async def connected() -> T:
+        await migrate(database)
+        try:
+            return await work(Accounts(database.create_session_maker(), settings.session_days))
+        finally:
+            await database.get_engine().dispose()
+
+    try:
+        return asyncio.run(connected())
+    except RiverrunError as refusal:
+        raise click.ClickException(refusal.message) from refusal
+
+
+for command in (run, ask, account_group, database_group, routes_command, schema_group, info_command):
     riverrun.add_command(command)  # type: ignore[arg-type]  # a group is a command too
 
 
@@ -133,6 +231,9 @@ def main() -> None:
 
 def sentence(error: ErrorDetails) -> str:
     """Which setting is wrong and why; its value may be a secret."""
+    reason = error["msg"].removeprefix("Value error, ")
+    if not error["loc"]:  # two settings that do not go together; it names them
+        return reason
     name = str(error["loc"][0])
     setting = name if name.isupper() else f"RIVERRUN_{name.upper()}"
-    return f"{setting}: {error['msg'].removeprefix('Value error, ')}"
+    return f"{setting}: {reason}"

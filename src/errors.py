@@ -48,6 +48,13 @@ class Full(Invalid):
     code = "full"
 
 
+class Misdirected(RiverrunError):
+    """riverrun does not answer under this name."""
+
+    status = 421
+    code = "misdirected"
+
+
 class UnsupportedMedia(Invalid):
     """What was sent is not of the kind that is taken here."""
 
@@ -75,6 +82,63 @@ class TooManyRuns(RiverrunError):
     code = "too_many_runs"
 
 
+class TooManyOwnRuns(RiverrunError):
+    """One person has as many runs at work as the settings allow."""
+
+    status = 429
+    code = "too_many_own_runs"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"As many replies as you may have at once ({limit}) are being written for you. Wait for one, or stop one."
+        )
+
+
+class NoTokensLeft(RiverrunError):
+    """One person has used as many tokens today as the settings allow; `seconds` is how long until the next day."""
+
+    status = 429
+    code = "no_tokens_left"
+
+    def __init__(self, limit: int, seconds: int) -> None:
+        super().__init__(
+            f"You have used the {limit:,} tokens that you may use in a day. There are new ones at midnight (UTC), in "
+            + (f"{seconds // 3600} h {seconds % 3600 // 60} min." if seconds >= 3600 else f"{seconds // 60 + 1} min.")
+        )
+        self.headers = {"Retry-After": str(seconds)}
+
+
+class TooManyRequests(RiverrunError):
+    """More was asked in one minute than the settings allow."""
+
+    status = 429
+    code = "too_many_requests"
+
+    def __init__(self, headers: dict[str, str]) -> None:
+        """`headers`: those of the limit, as `RateLimit-Reset`."""
+        wait = headers.get("RateLimit-Reset", "60")
+        super().__init__(f"These were more requests than one minute has room for. Try again in {wait} s.")
+        self.headers = {**headers, "Retry-After": wait}
+
+
+class TooManyStreams(RiverrunError):
+    """One person has as many streams open as the settings allow."""
+
+    status = 429
+    code = "too_many_streams"
+
+
+class TooSlow(RiverrunError):
+    """The body of the request did not come in time."""
+
+    status = 408
+    code = "too_slow"
+
+    def __init__(self) -> None:
+        super().__init__("What was sent did not arrive in time. Try again where the network is better.")
+        self.headers = {"Connection": "close"}  # or the rest of it would be waited for
+
+
 class Unauthorized(RiverrunError):
     """A token is missing or not known. `error` is the word that RFC 6750 has for it; who brought none is told none."""
 
@@ -84,6 +148,29 @@ class Unauthorized(RiverrunError):
     def __init__(self, message: str, *, error: str = "") -> None:
         super().__init__(message)
         self.headers = {"WWW-Authenticate": f'Bearer error="{error}"' if error else "Bearer"}
+
+
+class SignInNeeded(RiverrunError):
+    """This is for people who have signed in."""
+
+    status = 401
+    code = "sign_in_needed"
+
+    def __init__(self, written: str = "") -> None:
+        """`written`: what was sent, which its author may have nowhere else."""
+        super().__init__("Sign in first.")
+        self.written = written
+
+
+class TooManyAttempts(RiverrunError):
+    """Too many passwords were wrong; `seconds` is how long to wait."""
+
+    status = 429
+    code = "too_many_attempts"
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(f"Too many attempts went wrong. Try again in {seconds // 60} minutes.")
+        self.headers = {"Retry-After": str(seconds)}
 
 
 class Forbidden(RiverrunError):
@@ -120,6 +207,27 @@ class StorageUnavailable(Unavailable):
 
     def __init__(self, message: str = "") -> None:
         super().__init__(message or "The database cannot be reached. What you see is saved; try again in a moment.")
+
+
+class ProviderUnavailable(Unavailable):
+    """The sign-in provider cannot be reached."""
+
+    code = "provider_unavailable"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} cannot be reached right now. Try again in a moment.")
+
+
+class ProviderFailed(RiverrunError):
+    """The sign-in provider's answer cannot be believed or understood."""
+
+    status = 502
+    code = "provider_failed"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"Signing in at {name} did not work: its answer is not as it has to be. Tell an administrator."
+        )
 
 
 class RunFailed(RiverrunError):

@@ -14,6 +14,7 @@ from .agents.kits import DOCUMENTS, FILES
 from .agents.model import Model, ModelError, OpenAIModel
 from .agents.toolboxes import Server, Toolboxes
 from .knowledge.library import Embedder, EmbeddingError, Library
+from .persistence.keyring import Keyring
 from .persistence.repositories import Given, Memories, Projects, ToolServers
 from .persistence.tables import DEFAULT_PROJECT, MEMORY_LIMIT, Memory
 from .runs.journal import Sessions
@@ -28,11 +29,14 @@ MEMORIES = 50  # that a run is given, the newest
 class ProjectContexts:
     """Satisfies `runs.runner.Contexts`."""
 
-    def __init__(self, sessions: Sessions, files: Files, library: Library, toolboxes: Toolboxes) -> None:
+    def __init__(
+        self, sessions: Sessions, files: Files, library: Library, toolboxes: Toolboxes, keyring: Keyring
+    ) -> None:
         self._sessions = sessions
         self._files = files
         self._library = library
         self._toolboxes = toolboxes
+        self._keyring = keyring
 
     @asynccontextmanager
     async def open(self, project_id: UUID, run_id: UUID) -> AsyncGenerator[Context, None]:
@@ -41,7 +45,7 @@ class ProjectContexts:
             memories = await self._memories(session, project_id, run_id) if given.memories else []
             found = await ToolServers(session=session).of_project(project_id) if given.servers else []
         files = self._files.of(project_id)
-        servers = [Server(server.name, server.address) for server in found]
+        servers = [Server(server.name, self._keyring.open(server.address)) for server in found]
         offered = [server.name for server in servers]
         # In the default project files are offered once there are any: who only wants to talk is spared seven tools.
         if project_id != DEFAULT_PROJECT or await files.any():

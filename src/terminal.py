@@ -1,7 +1,9 @@
 """How a terminal, or a pipe, shows a run."""
 
 import asyncio
+import os
 import re
+import stat
 import sys
 from typing import IO, NamedTuple, Protocol, Self
 
@@ -17,17 +19,11 @@ from rich.text import Text
 
 from .agents.events import Event, encode
 from .client import Reply, Turn
+from .plain import BUT_LINES, clean
 
 FRAMES = 10  # a second
 MOST_SHOWN = 6  # agents at work
 BAR = 24  # columns
-
-# What could move the cursor, change colours or write to the clipboard of whoever reads: all but tab and line feed.
-CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-
-
-def clean(text: str) -> str:
-    return CONTROLS.sub("", text)
 
 
 class Output(Protocol):
@@ -49,6 +45,12 @@ class Output(Protocol):
     def remark(self, text: str) -> None:
         """Something that is worth knowing for whoever sits there."""
 
+    def make_room(self) -> None:
+        """Draws nothing for now: somebody is asked something."""
+
+    def go_on(self) -> None:
+        """Draws again."""
+
 
 def output(as_json: bool) -> Output:
     """A terminal shows Markdown as it grows; a pipe gets the answer's text or the events, and nothing else."""
@@ -67,6 +69,7 @@ class Pipe:
     def __init__(self, as_json: bool) -> None:
         self._as_json = as_json
         self._to_terminal = sys.stdout.isatty()
+        self._to_file = is_file(sys.stdout)
         self._growth = Growth()
         self._written = ""  # last
         self._status = Status()
@@ -88,7 +91,7 @@ class Pipe:
     def show(self, event: Event, reply: Reply) -> None:
         self._status.update(reply)
         if self._as_json:
-            self._write(encode(event).decode() + "\n")
+            self._write(BUT_LINES.sub(escaped, encode(event).decode()) + "\n")
             return
         piece = self._growth.take(reply)
         if piece.anew:
@@ -98,9 +101,17 @@ class Pipe:
         if piece.text:
             self._write(piece.text)
 
+    def make_room(self) -> None:
+        if self._drawing:
+            self._drawing.stop()
+
+    def go_on(self) -> None:
+        if self._drawing:
+            self._drawing.start()
+
     def _write(self, text: str) -> None:
-        """As it is, unless to a terminal: a file holds what the agent wrote, to the byte."""
-        shown = clean(text) if self._to_terminal else text
+        """To a file as the agent wrote it, to the byte. A pipe may lead to a terminal all the same."""
+        shown = text if self._to_file else clean(text)
         sys.stdout.buffer.write(shown.encode(errors="replace"))
         sys.stdout.buffer.flush()
         self._written = text
@@ -114,6 +125,15 @@ class Pipe:
     def remark(self, text: str) -> None:
         if sys.stderr.isatty() and not self._as_json:
             self._err.print(Text(clean(text), "dim"), soft_wrap=True)
+
+
+def is_file(stream: IO[str]) -> bool:
+    return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+
+
+def escaped(found: re.Match[str]) -> str:
+    """As JSON has it, where nothing is lost."""
+    return f"\\u{ord(found[0]):04x}"
 
 
 class Screen:
@@ -155,6 +175,12 @@ class Screen:
     def remark(self, text: str) -> None:
         self._console.print()
         self._console.print(Text(clean(text), "dim"), soft_wrap=True)
+
+    def make_room(self) -> None:
+        self._drawing.stop()
+
+    def go_on(self) -> None:
+        self._drawing.start()
 
     def _finish(self, end: int) -> None:
         text, self._open = self._open[:end], self._open[end:]
@@ -203,7 +229,7 @@ def decided(text: str) -> int:
     """Where the last block begins: those before it stay as they are, whatever follows. Only whole lines count."""
     whole = text[: text.rfind("\n") + 1]
     starts = [token.map[0] for token in PARSER.parse(whole) if token.level == 0 and token.map]
-    return sum(map(len, whole.splitlines(keepends=True)[: starts[-1]])) if starts else 0
+    return sum(len(line) + 1 for line in whole.split("\n")[: starts[-1]]) if starts else 0
 
 
 class Prose:
@@ -221,7 +247,8 @@ class Prose:
         while lines and is_blank(lines[-1]):
             lines.pop()
         for line in lines[-self._room :] if self._room else lines:
-            yield from line
+            # By its code, as Markdown has it too, any character can come, and Markdown is read after it was cleaned.
+            yield from (Segment(clean(text), style, control) for text, style, control in line)
             yield Segment.line()
 
 

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from advanced_alchemy.extensions.litestar import SQLAlchemyAsyncConfig
 
@@ -12,6 +13,19 @@ from tests.model_server import ModelServer
 from tests.postgres import Postgres, postgres, run_apart
 
 __all__ = ["postgres"]
+
+# A change is judged by the same inputs wherever it is tested.
+hypothesis.settings.register_profile("tests", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("tests")
+# For a night: `make fuzz`. Every test of any input tries as many as this, and none is too slow.
+hypothesis.settings.register_profile(
+    "fuzz", max_examples=20_000, deadline=None, suppress_health_check=list(hypothesis.HealthCheck)
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, for which nobody has to wait at the end."""
+    items.sort(key=lambda item: "test_torture" not in item.nodeid)
 
 
 @pytest.fixture(scope="session")

@@ -1,17 +1,24 @@
 """riverrun itself as a process, for the tests: started, killed and started again on the same data."""
 
+import asyncio
 import multiprocessing
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
+
+import uvicorn
+from argon2 import PasswordHasher
+from argon2.profiles import CHEAPEST
 
 STARTUP = 60.0  # seconds
 SHUTDOWN = 20.0
@@ -37,10 +44,10 @@ class Server:
         """Returns when it answers. `settings` are added to those it was made with."""
         self.settings |= settings
         self.folder.mkdir(parents=True, exist_ok=True)
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("RIVERRUN", "OPENAI"))}
-        environment |= {"RIVERRUN_DATA": str(self.folder / "data"), **self.settings}
+        environment = environment_with({"RIVERRUN_DATA": str(self.folder / "data"), **self.settings})
         command = ["riverrun", "run", "--host", "127.0.0.1", "--port", str(self.port)]
-        self.process = FORKS.Process(target=become, args=(command, environment, self.folder, self.log), daemon=True)
+        told = (self.log, self.log)
+        self.process = FORKS.Process(target=become, args=(command, environment, self.folder, *told), daemon=True)
         self.process.start()
         self._wait_until_it_answers()
         return self
@@ -101,18 +108,49 @@ class Server:
         self._end(signal.SIGTERM)
 
 
-def become(command: list[str], environment: Mapping[str, str], folder: Path, log: Path) -> None:
-    """Goes on as a command that was started in a folder, with nothing to read, and that writes to a log."""
+def environment_with(settings: Mapping[str, str]) -> dict[str, str]:
+    """This process's, with these settings and no others."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(("RIVERRUN", "OPENAI"))}
+    return ours | {**settings}
+
+
+def run_command(folder: Path, *arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+    """`riverrun` with these arguments, in a folder, when it has ended."""
+    command, told = ["riverrun", *arguments], (folder / "out.log", folder / "err.log")
+    for log in told:
+        log.unlink(missing_ok=True)
+    process = FORKS.Process(target=become, args=(command, environment_with(settings), folder, *told), daemon=True)
+    process.start()
+    process.join(STARTUP)
+    if process.exitcode is None:
+        process.kill()
+        raise TimeoutError(f"{command} did not end in {STARTUP} s.")
+    return subprocess.CompletedProcess(command, process.exitcode, *(log.read_text() for log in told))
+
+
+def become(command: list[str], environment: Mapping[str, str], folder: Path, out: Path, err: Path) -> None:
+    """Goes on as a command that was started in a folder, with nothing to read, and that writes to files."""
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    reading, writing = os.open(os.devnull, os.O_RDONLY), os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    for ours, standard in ((reading, 0), (writing, 1), (writing, 2)):
-        os.dup2(ours, standard)
+    appending = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(os.open(out, appending, 0o644), 1)
+    os.dup2(os.open(err, appending, 0o644), 2)
     sys.argv = command
     from riverrun.__main__ import main
 
+    hash_quickly()
+
     main()
+
+
+def hash_quickly() -> None:
+    """Passwords as Argon2 hashes of the least cost. That each takes a while on purpose is for its own test."""
+    from riverrun.accounts import passwords
+
+    passwords.hasher = PasswordHasher.from_parameters(CHEAPEST)
+    passwords.NOBODYS = passwords.hasher.hash("")
 
 
 def free_port() -> int:
@@ -120,3 +158,20 @@ def free_port() -> int:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
         return port
+
+
+@asynccontextmanager
+async def serving(app: Any, **options: Any) -> AsyncIterator[int]:
+    """The port of 127.0.0.1 on which uvicorn serves an application, in this process."""
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(app, port=port, **{"log_level": "warning", **options}))
+    serving = asyncio.create_task(server.serve())
+    for _ in range(2000):
+        if server.started or serving.done():
+            break
+        await asyncio.sleep(0.01)
+    try:
+        yield port
+    finally:
+        server.should_exit = True
+        await serving

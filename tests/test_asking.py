@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import signal
 import struct
 import subprocess
@@ -19,8 +20,10 @@ import httpx
 import pyte
 import pytest
 
+from riverrun.agents.consent import DECLINED
 from tests.model_server import ModelServer
 from tests.server import Server, free_port
+from tests.tool_server import tool_server
 
 COLUMNS, ROWS = 80, 24
 ESC = "\x1b"
@@ -82,6 +85,9 @@ class Terminal:
             assert self._read(), f"{text!r} was never shown:\n{self.text}"
             assert time.monotonic() < deadline, f"{text!r} was not shown in {PATIENCE} s:\n{self.text}"
 
+    def type(self, text: str) -> None:
+        os.write(self._master, text.encode())
+
     def end(self) -> int:
         deadline = time.monotonic() + PATIENCE
         while self._read():
@@ -141,9 +147,25 @@ def test_a_pipe_gets_the_answer_while_it_is_written(server: Server, model: Model
         assert asking.stdout.read() == b" and later.\n"
 
 
-def test_a_pipe_gets_what_the_agent_wrote_to_the_byte(server: Server, model: ModelServer) -> None:
-    model.script([{"text": f"{ESC}[31mred\r\n\x07🌊"}], match="bytes", times=1)
-    assert ask("bytes", "--server", server.url, FORCE_COLOR="1").stdout.decode() == f"{ESC}[31mred\r\n\x07🌊\n"
+WRITTEN = f"{ESC}[31mred\r\n\x07{ESC}]52;c;Zm9v\x07\x9b2J\u202e🌊"
+
+
+def test_a_file_gets_what_the_agent_wrote_to_the_byte(server: Server, model: ModelServer, tmp_path: Path) -> None:
+    model.script([{"text": WRITTEN}], match="bytes", times=1)
+    with (tmp_path / "answer").open("wb") as file:
+        asked = command("bytes", "--server", server.url)
+        subprocess.run(asked, stdin=subprocess.DEVNULL, stdout=file, env=environment(), check=True)
+    assert (tmp_path / "answer").read_bytes().decode() == f"{WRITTEN}\n"
+
+
+def test_a_pipe_which_may_lead_to_a_terminal_gets_nothing_that_steers_one(server: Server, model: ModelServer) -> None:
+    model.script([{"text": WRITTEN, "per": 3}], match="through a pipe", times=2)
+    plain = ask("through a pipe", "--server", server.url, FORCE_COLOR="1").stdout.decode()
+    assert plain == "[31mred\n]52;c;Zm9v2J🌊\n"
+    lines = ask("through a pipe", "--json", "--server", server.url).stdout.decode()
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]", lines)
+    events = [json.loads(line) for line in lines.splitlines()]
+    assert "".join(event["text"] for event in events if event["type"] == "agent_chunk") == WRITTEN, "nothing is lost"
 
 
 def test_what_comes_in_is_added_to_the_question(server: Server) -> None:
@@ -317,6 +339,7 @@ def test_an_answer_longer_than_the_terminal_is_all_there(server: Server, model: 
 
 def test_nothing_that_an_agent_writes_can_steer_the_terminal(server: Server, model: ModelServer) -> None:
     evil = f"{ESC}]0;owned\x07{ESC}[2J\x9b31mred\x08 `{ESC}[31m` [link](http://x/\x1b[5m) [bold]tag[/bold]"
+    evil += " &#27;]0;owned&#7; &#x202e;gpj.exe &#13;over &#8;&#155;"
     model.script([{"text": evil}], match="be evil", times=1)
     with terminal("be evil", "--server", server.url) as shown:
         assert shown.end() == 0
@@ -326,6 +349,8 @@ def test_nothing_that_an_agent_writes_can_steer_the_terminal(server: Server, mod
         assert b"\x1b[2J" not in shown.bytes
         assert b"\x1b[5m" not in shown.bytes
         assert "\x9b".encode() not in shown.bytes
+        assert "\u202e".encode() not in shown.bytes
+        assert "gpj.exe" in shown.text
 
 
 @pytest.mark.parametrize("how", [{"TERM": "dumb"}, {"arguments": "--json"}])
@@ -406,6 +431,92 @@ def test_a_run_that_somebody_else_stops_is_no_success(server: Server, model: Mod
         http.post(f"/api/runs/{run}/cancel")
         assert shown.end() == 1
         assert "stopped" in shown.text
+
+
+# Tools that ask
+
+
+@pytest.fixture(scope="module")
+def with_tools(server: Server) -> Iterator[str]:
+    """The id of a project with a tool server."""
+    with tool_server() as address, httpx.Client(base_url=server.url) as http:
+        project = http.post("/api/projects", json={"name": "Sums"}).json()["id"]
+        http.post(f"/p/{project}/tools", data={"name": "sums", "address": address})
+        yield str(project)
+
+
+def call_in(with_tools: str, server: Server, model: ModelServer, question: str) -> str:
+    """Scripts a call, and gives the id of a conversation in which it can be made."""
+    call = {"name": "sums__add", "arguments": json.dumps({"a": 2, "b": 3})}
+    model.script([{"tool_call": call}], match=question, times=1)
+    model.script([{"text": "That is that."}], match=question, times=1)
+    with httpx.Client(base_url=server.url) as http:
+        return str(http.post("/api/conversations", json={"project_id": with_tools}).json()["id"])
+
+
+def decisions(server: Server, conversation: str) -> list[str]:
+    """What the tool answered in a conversation."""
+    with httpx.Client(base_url=server.url) as http:
+        [_, reply] = http.get(f"/api/conversations/{conversation}").json()["messages"]
+    return [step["content"] for step in reply["interactions"] if step["kind"] == "tool_response"]
+
+
+@pytest.mark.parametrize(("typed", "answer"), [("y\n", "5"), ("\n", DECLINED), ("n\n", DECLINED)])
+def test_a_terminal_asks_before_a_tool_is_used(
+    server: Server, model: ModelServer, with_tools: str, typed: str, answer: str
+) -> None:
+    question = f"add at the terminal {len(typed)}{answer[:1]}"
+    conversation = call_in(with_tools, server, model, question)
+    with terminal(question, "--server", server.url, "--conversation", conversation) as shown:
+        shown.see("Approve this call? [y/N]")
+        assert '"a": 2' in shown.text
+        assert "add of sums" in shown.text
+        shown.type(typed)
+        assert shown.end() == 0
+        assert "That is that." in shown.text
+    assert decisions(server, conversation) == [answer]
+
+
+def test_a_question_at_the_terminal_ends_when_it_is_decided_elsewhere(
+    server: Server, model: ModelServer, with_tools: str
+) -> None:
+    conversation = call_in(with_tools, server, model, "add elsewhere")
+    with terminal("add elsewhere", "--server", server.url, "--conversation", conversation) as shown:
+        shown.see("Approve this call? [y/N]")
+        decide_elsewhere(server, conversation, "once")
+        assert shown.end() == 0
+        assert "That is that." in shown.text
+    assert decisions(server, conversation) == ["5"]
+
+
+def test_ctrl_c_leaves_a_question_at_the_terminal(server: Server, model: ModelServer, with_tools: str) -> None:
+    conversation = call_in(with_tools, server, model, "add and stop")
+    with terminal("add and stop", "--server", server.url, "--conversation", conversation) as shown:
+        shown.see("Approve this call? [y/N]")
+        shown.process.send_signal(signal.SIGINT)
+        assert shown.end() == 130
+        assert "Traceback" not in shown.text
+
+
+def test_without_a_terminal_it_is_told_where_to_decide(server: Server, model: ModelServer, with_tools: str) -> None:
+    conversation = call_in(with_tools, server, model, "add in a pipe")
+    asking = command("add in a pipe", "--server", server.url, "--conversation", conversation)
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(asking, env=environment(), text=True, **pipes) as process:  # type: ignore[call-overload]
+        said = process.stderr.readline()
+        assert said.startswith("The tool add of sums needs a person's word. Say so at ")
+        assert f"{server.url}/c/{conversation}" in said
+        decide_elsewhere(server, conversation, "decline")
+        written, _ = process.communicate(timeout=PATIENCE)
+    assert (written, process.returncode) == ("That is that.\n", 0)
+    assert decisions(server, conversation) == [DECLINED]
+
+
+def decide_elsewhere(server: Server, conversation: str, decision: str) -> None:
+    with httpx.Client(base_url=server.url) as http:
+        run = http.get(f"/api/conversations/{conversation}").json()["messages"][-1]["run_id"]
+        [asked] = http.get(f"/api/runs/{run}").json()["approvals"]
+        http.post(f"/api/runs/{run}/approvals/{asked['call_id']}", json={"decision": decision}).raise_for_status()
 
 
 def status_of_last_reply(server: Server) -> str:

@@ -48,11 +48,11 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Litestar:
 
 def test_every_setting_is_described_and_no_other() -> None:
     settings = {alias for name, field in Settings.model_fields.items() for alias in names_of(name, field)}
-    described = set(re.findall(r"`((?:RIVERRUN|OPENAI)_\w+|PORT)`", page("settings")))
+    described = set(re.findall(r"`((?:RIVERRUN|OPENAI)_\w+|HOST|PORT)`", page("settings")))
     assert described == settings
 
 
-@pytest.mark.parametrize("field", [name for name in Settings.model_fields if name != "port"])
+@pytest.mark.parametrize("field", [name for name in Settings.model_fields if name not in ("host", "port")])
 def test_a_setting_is_described_with_its_default(field: str) -> None:
     info = Settings.model_fields[field]
     default = info.default

@@ -12,10 +12,12 @@ from uuid import UUID
 import httpx
 import pytest
 
+from riverrun.agents.consent import DECLINED
 from tests.controllers.api_kit import Json, Program, types_of
 from tests.model_server import ModelServer
 from tests.postgres import Postgres
 from tests.server import Server
+from tests.tool_server import tool_server
 
 
 @pytest.fixture
@@ -199,6 +201,42 @@ def forget_after(database: Path, run_id: str, kind: str) -> None:
         query = "SELECT seq FROM event WHERE run_id = ? AND json_extract(payload, '$.kind') = ?"
         (seq,) = connection.execute(query, (run, kind)).fetchone()
         connection.execute("DELETE FROM event WHERE run_id = ? AND seq > ?", (run, seq))
+
+
+@pytest.mark.parametrize("word", ["once", "decline"])
+async def test_a_call_that_waits_for_a_person_waits_on_after_a_crash(
+    server: Server, model: ModelServer, word: str
+) -> None:
+    with tool_server() as address:
+        call = {"name": "sums__add", "arguments": '{"a": 2, "b": 3}'}
+        question = f"add them, and {word}"
+        model.script([{"tool_call": call}], match=question, times=1)
+        model.script([{"text": "Told."}], match=question, times=1)
+        server.start()
+        async with program_at(server) as program:
+            made = await program.client.post("/api/projects", json={"name": "Sums"})
+            project = made.json()["id"]
+            added = {"name": "sums", "address": address}
+            assert (await program.client.post(f"/p/{project}/tools", data=added)).status_code == 303
+            run = await program.start(await program.new_conversation(project_id=project), question)
+            shown = []
+            async with program.follow(run["run_id"]) as stream:
+                async for event in stream:
+                    shown.append(event)
+                    if event.get("step") == "approval":
+                        break
+            server.kill()
+            server.start()
+            [asked] = (await program.client.get(f"/api/runs/{run['run_id']}")).json()["approvals"]
+            assert asked == shown[-1]["metadata"]
+            path = f"/api/runs/{run['run_id']}/approvals/{asked['call_id']}"
+            assert (await program.client.post(path, json={"decision": word})).status_code == 202
+            events = await program.events(run["run_id"])
+    assert events[: len(shown)] == shown
+    told = [event["metadata"].get("decision", "asked") for event in events if event.get("step") == "approval"]
+    answers = [event["content"] for event in events if event.get("kind") == "tool_response"]
+    assert (told, answers) == (["asked", word], ["5" if word == "once" else DECLINED])
+    assert (events[-1]["status"], events[-1]["message"]["content"]) == ("complete", "Told.")
 
 
 async def test_a_model_that_is_not_there_is_told_and_serves_when_it_is_back(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import pytest
 from advanced_alchemy.extensions.litestar import SQLAlchemyAsyncConfig
+from cryptography.fernet import Fernet
 from sqlalchemy import event
 from uuid_utils.compat import uuid7
 
@@ -20,6 +21,7 @@ from riverrun.agents.model import DemoModel, ModelOptions, OpenAIModel
 from riverrun.agents.teams import registry
 from riverrun.agents.toolboxes import Toolboxes
 from riverrun.knowledge.library import Library
+from riverrun.persistence.keyring import Keyring
 from riverrun.persistence.repositories import Memories
 from riverrun.persistence.tables import DEFAULT_PROJECT, Project, ToolServer
 from riverrun.projects import ProjectContexts, embedder_of
@@ -32,6 +34,7 @@ from tests.knowledge.conftest import read
 from tests.model_server import ModelServer
 from tests.runs.journal_kit import journal_on
 
+KEYRING = Keyring([Fernet.generate_key().decode()])
 MCP_SERVER = Path(__file__).parent / "agents" / "mcp_server.py"
 RIVERS = "# Rivers\n\nA meander is a bend of a river.\n"
 
@@ -69,13 +72,17 @@ async def house(database: SQLAlchemyAsyncConfig, server: ModelServer, tmp_path: 
     sessions = database.create_session_maker()
     files, library = Files(tmp_path / "projects", sessions), Library(sessions)
     async with journal_on(database) as journal, library.working():
-        contexts = ProjectContexts(sessions, files, library, Toolboxes(Allowance(private=True), commands=True))
+        contexts = ProjectContexts(sessions, files, library, Toolboxes(Allowance(private=True), commands=True), KEYRING)
         runner = Runner(
             journal, sessions, Teams(registry(), sessions), contexts, model, limit=10, message_limit=1000, grace=5
         )
         async with runner.working():
             yield House(journal, runner, files, library)
     await model.aclose()
+
+
+def tool_server(name: str, address: str) -> ToolServer:
+    return ToolServer(project_id=DEFAULT_PROJECT, name=name, address=KEYRING.seal(address), asks=False)
 
 
 def says(server: ModelServer, *replies: Any) -> None:
@@ -269,9 +276,9 @@ async def test_the_time_that_is_left_is_told_once_it_can_be_known(
 
 async def test_tools_of_a_server_are_used_and_what_cannot_be_had_is_told(house: House, server: ModelServer) -> None:
     async with house.library.sessions() as session:
-        session.add(ToolServer(project_id=DEFAULT_PROJECT, name="own", address=f"{sys.executable} {MCP_SERVER}"))
-        session.add(ToolServer(project_id=DEFAULT_PROJECT, name="gone", address="http://127.0.0.1:9/mcp"))
-        session.add(ToolServer(project_id=DEFAULT_PROJECT, name="cloud", address="http://169.254.169.254/mcp"))
+        session.add(tool_server("own", f"{sys.executable} {MCP_SERVER}"))
+        session.add(tool_server("gone", "http://127.0.0.1:9/mcp"))
+        session.add(tool_server("cloud", "http://169.254.169.254/mcp"))
         await session.commit()
     says(server, ("own__add", {"a": 2, "b": 3}), "Five.")
     events = await house.run("What is 2 + 3?", "assistant")
@@ -286,13 +293,25 @@ async def test_tools_of_a_server_are_used_and_what_cannot_be_had_is_told(house: 
 async def test_commands_are_not_started_where_they_are_not_allowed(house: House, tmp_path: Path) -> None:
     started = tmp_path / "started"
     async with house.library.sessions() as session:
-        session.add(ToolServer(project_id=DEFAULT_PROJECT, name="own", address=f"touch {started}"))
+        session.add(tool_server("own", f"touch {started}"))
         await session.commit()
-    contexts = ProjectContexts(house.library.sessions, house.files, house.library, Toolboxes(Allowance()))
+    contexts = ProjectContexts(house.library.sessions, house.files, house.library, Toolboxes(Allowance()), KEYRING)
     async with contexts.open(DEFAULT_PROJECT, uuid7()) as context:
         assert context.tools == []
         assert context.troubles == ["The tool server own is a command, and commands are off here."]
     assert not started.exists()
+
+
+async def test_a_tool_server_whose_key_is_lost_is_told_and_the_run_goes_on(house: House, server: ModelServer) -> None:
+    elsewhere = Keyring([Fernet.generate_key().decode()]).seal("http://0pen-sesame@127.0.0.1:9/mcp")
+    async with house.library.sessions() as session:
+        session.add(ToolServer(project_id=DEFAULT_PROJECT, name="closed", address=elsewhere))
+        await session.commit()
+    says(server, "Without it, then.")
+    events = await house.run("What is 2 + 3?", "assistant")
+    thoughts = [event.content for event in events if isinstance(event, Interaction) and event.kind == "thought"]
+    assert [thought for thought in thoughts if "tool server closed was encrypted with a key" in thought]
+    assert end_of(events).message.content == "Without it, then."
 
 
 async def test_documents_are_embedded_where_the_models_server_does_so(house: House) -> None:

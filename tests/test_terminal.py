@@ -1,15 +1,20 @@
 """What a terminal shows at every moment of a run."""
 
+import re
 from io import StringIO
 from uuid import UUID
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
+from rich.text import Text
 
 from riverrun.agents.events import AgentChunk, AgentComplete, AgentStart, Event, Interaction, Progress
 from riverrun.client import Reply
-from riverrun.terminal import Growth, Piece, Status, clean, decided
+from riverrun.plain import clean
+from riverrun.terminal import Growth, Piece, Prose, Status, decided
+from tests.each import each
+from tests.hostile import SHORT
 
 ID = UUID(int=1)
 BLOCKS = ("# Title", "a *word*", "- item", "  more", "1. first", "> quote", "```", "| a | b |", "|---|---|", "", "---")
@@ -69,6 +74,14 @@ def test_what_has_been_decided_does_not_depend_on_what_follows(lines: list[str],
     assert text[:end] == "" or text[:end].endswith("\n")
 
 
+@given(st.text(st.sampled_from("ab#-*`> \n\t\u2028\u2029\ufeff\u202e"), max_size=40))
+@example("a\u2028\u2028b\n\nc\n")
+def test_blocks_are_parted_where_markdown_parts_them(text: str) -> None:
+    """Whatever else counts as the end of a line elsewhere."""
+    end = decided(text)
+    assert end == 0 or text[end - 1] == "\n"
+
+
 def test_a_list_that_goes_on_is_one_block() -> None:
     text = "Text.\n\n- one\n\n- two\n"
     assert text[decided(text) :] == "- one\n\n- two\n"
@@ -94,6 +107,17 @@ def test_the_status_tells_the_step_and_who_does_what() -> None:
     assert "40%" in shown
     assert "Reader: calling read [red]file" in shown
     assert "Writer: writing" in shown
+
+
+@each(SHORT)
+def test_markdown_on_a_terminal_is_made_of_text_and_colours(text: str) -> None:
+    """Also what it tells by the code of a character, which becomes one only when Markdown is read."""
+    file = StringIO()
+    console = Console(file=file, width=80, force_terminal=True, color_system="truecolor", legacy_windows=False)
+    console.print(Prose(clean(f"{text}\n\n- {text}\n\n```\n{text}\n```\n")))
+    console.print(Text(clean(text)))
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", file.getvalue())
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]", shown)
 
 
 @given(st.text())

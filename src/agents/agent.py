@@ -1,21 +1,20 @@
 """One agent and its turn: it asks the model, uses tools, and tells, event by event, what happens."""
 
-import asyncio
-import json
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from itertools import count
 from typing import Any, Literal
 
-import msgspec
 from msgspec import Struct
 
-from .events import AgentChunk, AgentComplete, AgentStart, CodeChange, Event, Interaction, Usage
+from .calls import Calls, printable
+from .consent import NOBODY, Consent
+from .events import AgentChunk, AgentComplete, AgentStart, Event, Interaction, Usage
 from .exchange import Finished, Message, Model, ModelError, Notice, Reasoning, Text, ToolCall
 from .inbox import Hearing, Inbox
 from .past import INTERRUPTED, NONE, Past, Pasts
-from .tools import Answer, Tool, use
+from .tools import Answer, Tool
 
 THOUGHT_LENGTH = 600  # characters after which a thought is told at the next line break, so that thinking can be watched
 ROUNDS = 12  # of asking the model in one turn; in the last it is offered no tools, so that it has to answer
@@ -26,7 +25,8 @@ Lane = Literal["answer", "support"]
 class Agent(Struct, frozen=True):
     """`model` is its own, or None for the one that its task comes with. `kits` names tools of the project.
 
-    `pasts` is what the run's turns had done before it was interrupted, `inbox` what people add meanwhile.
+    `pasts` is what the run's turns had done before it was interrupted, `inbox` what people add meanwhile,
+    `consent` theirs to what its tools do outside the project.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Agent(Struct, frozen=True):
     kits: Sequence[str] = ()
     pasts: Pasts = NONE
     inbox: Inbox | None = None
+    consent: Consent = NOBODY
 
     async def respond(
         self,
@@ -58,9 +59,14 @@ class Agent(Struct, frozen=True):
         told = Telling(self.name, turn)
         prompt = [Message(role="system", content=self.instructions), *messages]
         hearing = Hearing(self.inbox or Inbox(), turn, self.name, prompt)
-        prompt += past.messages()
+        use = Calls(self.name, turn, self.tools, self.consent)
         for event in told.past(past):
             yield event
+        answers: dict[str, Answer] = {}
+        async with aclosing(use.waited_for(past.waiting, answers)) as events:
+            async for event in events:
+                yield event
+        prompt += past.messages({call_id: answer.content for call_id, answer in answers.items()})
         ids = (f"{turn}.{number}" for number in count(1 + past.calls))
         for left in reversed(range(max(1, ROUNDS - len(past.rounds)))):
             tools = [tool.schema for tool in self.tools] if left else []
@@ -90,55 +96,15 @@ class Agent(Struct, frozen=True):
                 prompt.append(Message(role="assistant", content="".join(said)))
                 continue
             prompt.append(Message(role="assistant", content="".join(said), tool_calls=calls))
-            async with aclosing(self._use(calls, ids, turn, prompt)) as uses:
-                async for event in uses:
+            known = {next(ids): call for call in calls}
+            async with aclosing(use.made(known, answers)) as events:
+                async for event in events:
                     yield event
+            prompt += [
+                Message(role="tool", content=answers[call_id].content, call_id=call.call_id)
+                for call_id, call in known.items()
+            ]
         yield told.complete()
-
-    async def _use(
-        self, calls: Sequence[ToolCall], ids: Iterator[str], turn: int, prompt: list[Message]
-    ) -> AsyncGenerator[Event, None]:
-        """All calls at once, told as they end; the model gets the answers in the order of its calls.
-
-        They are told under ids of our own: many servers begin with the same ones in every round.
-        """
-        known = [(next(ids), call) for call in calls]
-        for call_id, call in known:
-            arguments = arguments_of(call)
-            yield Interaction(
-                agent=self.name,
-                turn=turn,
-                kind="tool_call",
-                content=printable(call.arguments) if arguments is None else "",
-                tool_name=call.name,
-                tool_arguments=arguments,
-                call_id=call_id,
-            )
-        tasks = [asyncio.create_task(answered(self.tools, call_id, call)) for call_id, call in known]
-        try:
-            for next_one in asyncio.as_completed(tasks):
-                call_id, call, answer = await next_one
-                yield Interaction(
-                    agent=self.name,
-                    turn=turn,
-                    kind="tool_response",
-                    content=printable(answer.content),
-                    tool_name=call.name,
-                    call_id=call_id,
-                )
-                for event in answer.told:
-                    yield self._signed(event, turn)
-            for _, call, answer in (task.result() for task in tasks):
-                prompt.append(Message(role="tool", content=answer.content, call_id=call.call_id))
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _signed(self, event: CodeChange | Interaction, turn: int) -> Event:
-        if isinstance(event, Interaction):
-            return msgspec.structs.replace(event, agent=self.name, turn=turn)
-        return msgspec.structs.replace(event, agent=self.name)
 
 
 def again(past: Past) -> Iterator[Event]:
@@ -233,21 +199,3 @@ class Thoughts:
         if not content.strip():
             return None
         return Interaction(agent=self._agent, turn=self._turn, kind="thought", content=content)
-
-
-async def answered(tools: Sequence[Tool], call_id: str, call: ToolCall) -> tuple[str, ToolCall, Answer]:
-    return call_id, call, await use(tools, call)
-
-
-def arguments_of(call: ToolCall) -> dict[str, Any] | None:
-    """As far as they are the object that they should be."""
-    try:
-        arguments = json.loads(printable(call.arguments))
-    except ValueError:
-        return None
-    return arguments if isinstance(arguments, dict) else None
-
-
-def printable(text: str) -> str:
-    """Without what no database and no page can hold: NUL and lone surrogates."""
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()

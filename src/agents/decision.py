@@ -6,8 +6,9 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from .agent import Agent, Lane, Telling, again, printable
-from .events import AgentStart, Event, Interaction
+from .agent import Agent, Lane, Telling, again
+from .calls import printable
+from .events import UNREADABLE, AgentStart, Event, Interaction
 from .exchange import Finished, Message, Model, Notice, Reasoning, Text
 from .inbox import Hearing, Inbox
 
@@ -75,7 +76,7 @@ class Decision(Generic[T]):
             try:
                 self.value = self._read(written)
                 break
-            except ValueError as refusal:
+            except (*UNREADABLE, ValueError) as refusal:
                 reason = f"That cannot be used: {refusal}"
                 yield Interaction(agent=agent.name, turn=turn, kind="thought", content=reason)
                 if attempt + 1 < ATTEMPTS:

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import aiohttp
 import msgspec
 
+from .events import UNREADABLE
+
 LOCAL_SERVERS = {"Ollama": 11434, "LM Studio": 1234, "llama.cpp": 8080, "vLLM": 8000}
 PATIENCE = 0.4
 """Seconds for the whole search: what listens on loopback answers in a few milliseconds."""
@@ -62,7 +64,7 @@ def read_models(body: bytes, without: str | None = None) -> list[str]:
     """The models' names, without those of one owner; none when this is not a list of models."""
     try:
         return [model.id for model in msgspec.json.decode(body, type=ModelList).data if model.owned_by != without]
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return []
 
 

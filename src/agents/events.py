@@ -10,6 +10,10 @@ from uuid import UUID
 
 import msgspec
 
+UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
+"""What reading JSON raises, and not only of events: half characters and what is nested too deep among it."""
+DEEPEST = 64  # levels of nesting in an event
+
 NIL = UUID(int=0)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -102,6 +106,56 @@ class Progress(Stamped, frozen=True, tag="progress"):
     metadata: dict[str, Any] = {}
 
 
+APPROVAL = "approval"  # the step of a progress that tells of a call which asks a person, or what was said to it
+
+Word = Literal["once", "run", "always", "decline"]
+Decision = Literal["once", "run", "always", "decline", "expired"]
+SAID: dict[Decision, str] = {
+    "once": "Approved once",
+    "run": "Approved for this reply",
+    "always": "Approved always",
+    "decline": "Declined",
+    "expired": "Declined, as nobody answered in time",
+}
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """A call that waits for a person's word. `input` is what the tool will be given; `until` when that is declined."""
+
+    call_id: str
+    turn: int
+    server: str
+    tool: str
+    input: dict[str, Any]
+    until: datetime
+
+
+class Decided(msgspec.Struct, frozen=True):
+    """`reason` is what the person said to it; `expired`: nobody said anything in time."""
+
+    call_id: str
+    turn: int
+    server: str
+    tool: str
+    decision: Decision
+    reason: str = ""
+
+    @property
+    def said(self) -> str:
+        return f"{SAID[self.decision]}: {self.reason}" if self.reason else SAID[self.decision]
+
+
+def approval_in(progress: Progress) -> Asked | Decided | None:
+    """What a progress tells of an approval. One that was imported may tell anything, and then it is none."""
+    if progress.step != APPROVAL:
+        return None
+    kind: type[Asked | Decided] = Decided if "decision" in progress.metadata else Asked
+    try:
+        return msgspec.convert(progress.metadata, kind)
+    except msgspec.ValidationError:
+        return None
+
+
 class CodeChange(Stamped, frozen=True, tag="code_change"):
     """A change of a project's file, as a unified diff. With a `revision_id` it can be taken back."""
 
@@ -143,6 +197,12 @@ Event = Start | AgentStart | AgentChunk | AgentComplete | Interaction | Progress
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(Event).decode
 decode_many = msgspec.json.Decoder(list[Event]).decode
+
+
+def is_deep(value: Any, levels: int = DEEPEST) -> bool:
+    """Whether it is nested deeper than may be kept."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels == 0 or any(is_deep(one, levels - 1) for one in inner)
 
 
 def type_of(event: Event) -> str:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
+from .events import UNREADABLE
 from .exchange import ModelError
 
 EXCERPT = 300
@@ -252,7 +253,7 @@ def read_report(body: bytes) -> Report:
         return Report()
     try:
         return report_of(msgspec.json.decode(body))
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return Report(body[: 4 * EXCERPT].decode(errors="replace"))
 
 
@@ -280,7 +281,7 @@ def seconds_to_wait(headers: Mapping[str, str]) -> float | None:
     except ValueError:
         pass
     try:
-        date = parsedate_to_datetime(headers["retry-after"])
-    except ValueError:
+        date = parsedate_to_datetime(headers.get("retry-after", ""))
+    except (ValueError, OverflowError):
         return None
     return max(0.0, (date - datetime.now(UTC)).total_seconds()) if date.tzinfo else None

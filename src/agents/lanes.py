@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
+from functools import partial
 
-from .events import AgentChunk, AgentComplete, Event, Interaction
+from .events import AgentChunk, AgentComplete, Asked, Decided, Event, Interaction, Progress, approval_in
 from .exchange import ModelError
+from .merging import Tell, merged
 from .past import LEFT_OUT
-
-Message = Event | Exception | None
 
 
 class Lane:
@@ -22,6 +22,8 @@ class Lane:
         self.content = ""
         self.failure: str | None = None
         self._began = asyncio.get_running_loop().time()
+        self._asked: set[str] = set()  # calls that wait for a person
+        self._left = 0.0  # seconds that it had when it began to wait
 
     def see(self, event: Event) -> None:
         match event:
@@ -29,6 +31,21 @@ class Lane:
                 self.content += event.text
             case AgentComplete():
                 self.content = event.content
+            case Progress():
+                match approval_in(event):
+                    case Asked(call_id=call_id):
+                        self._asked.add(call_id)
+                    case Decided(call_id=call_id):
+                        self._asked.discard(call_id)
+
+    def adjust(self, clock: asyncio.Timeout) -> None:
+        """The time in which a person is waited for is not the agent's."""
+        now, until = asyncio.get_running_loop().time(), clock.when()
+        if self._asked and until is not None:
+            self._left = until - now
+            clock.reschedule(None)
+        elif not self._asked and until is None:
+            clock.reschedule(now + self._left)
 
     def fail(self, reason: str) -> Iterator[Event]:
         self.failure = reason
@@ -43,43 +60,25 @@ class Lane:
         )
 
 
-async def together(lanes: Sequence[Lane]) -> AsyncGenerator[Event, None]:
+def together(lanes: Sequence[Lane]) -> AsyncGenerator[Event, None]:
     """What all of them tell. Closing this stops them all, and so does an error that is not the model's."""
-    told: asyncio.Queue[Message] = asyncio.Queue(maxsize=len(lanes) or 1)  # who is ahead waits for the journal
-    tasks = [asyncio.create_task(follow(lane, told), name=f"lane {lane.agent}") for lane in lanes]
-    working = len(tasks)
-    try:
-        while working:
-            match await told.get():
-                case None:
-                    working -= 1
-                case Exception() as failure:
-                    raise failure
-                case event:
-                    yield event
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    return merged([partial(follow, lane) for lane in lanes])
 
 
-async def follow(lane: Lane, told: asyncio.Queue[Message]) -> None:
-    try:
-        reason = await pump(lane, told)
-        for event in lane.fail(reason) if reason else ():
-            await told.put(event)
-        await told.put(None)
-    except Exception as failure:
-        await told.put(failure)
+async def follow(lane: Lane, tell: Tell) -> None:
+    reason = await pump(lane, tell)
+    for event in lane.fail(reason) if reason else ():
+        await tell(event)
 
 
-async def pump(lane: Lane, told: asyncio.Queue[Message]) -> str:
+async def pump(lane: Lane, tell: Tell) -> str:
     """Why it ended early; empty when it did not."""
     try:
-        async with asyncio.timeout(lane.time_limit), aclosing(lane.events) as events:
+        async with asyncio.timeout(lane.time_limit) as clock, aclosing(lane.events) as events:
             async for event in events:
                 lane.see(event)
-                await told.put(event)
+                lane.adjust(clock)
+                await tell(event)
     except TimeoutError:
         return f"{lane.agent} took longer than {lane.time_limit:g} s."
     except ModelError as failure:

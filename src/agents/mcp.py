@@ -13,13 +13,16 @@ from typing import Any, TextIO
 from urllib.parse import unquote, urlsplit
 
 import httpx2
+import msgspec
 from mcp import Client, MCPError, StdioServerParameters, stdio_client, types
 from mcp.client.streamable_http import streamable_http_client
 
+from .addresses import is_url, without_secrets
+from .events import UNREADABLE
 from .exchange import ToolSchema
 from .fetching import Allowance, Refused, web_client
-from .toolboxes import Server, is_url
-from .tools import Answer, Tool, ToolError
+from .toolboxes import Server
+from .tools import Answer, Origin, Tool, ToolError
 
 log = logging.getLogger(__name__)
 # It logs, as errors with a traceback, what servers print that is not of the protocol.
@@ -39,6 +42,7 @@ class Connection:
 
     def __init__(self, server: Server, allowance: Allowance) -> None:
         self.server = server
+        self._address = server.address or ""
         self._allowance = allowance
         self.tools: Sequence[Tool] = ()
         self._leave = asyncio.Event()
@@ -72,16 +76,18 @@ class Connection:
         with overhearing() as (errors, last_words):
             try:
                 async with AsyncExitStack() as opened:
-                    client = await client_of(self.server, self._allowance, errors, opened)
+                    client = await client_of(self._address, self._allowance, errors, opened)
                     tools = await self._tools(client)
                     if not self._outcome.done():
                         self.tools = tools
                         self._outcome.set_result("")
                     await self._leave.wait()
             except Exception as failure:
-                log.debug("Tool server %s: %s", self.server.name, last_words(), exc_info=failure)
+                # No traceback, for errors of all kinds quote the address.
+                verdict = without_secrets(verdict_on(failure, last_words()), self._address)
+                log.debug("The tool server %s %s", self.server.name, verdict)
                 if not self._outcome.done():
-                    self._outcome.set_result(verdict_on(failure, last_words()))
+                    self._outcome.set_result(verdict)
 
     async def _tools(self, client: Client) -> Sequence[Tool]:
         told = await listed(client)
@@ -95,7 +101,8 @@ class Connection:
             except MCPError as refusal:
                 raise ToolError(f"The tool server {self.server.name} failed: {reason_of(refusal)}") from refusal
 
-        return Tool(ToolSchema(name, told.description or told.title or "", told.input_schema), call, json_object)
+        schema = ToolSchema(name, told.description or told.title or "", told.input_schema)
+        return Tool(schema, call, json_object, origin=Origin(self.server.name, told.name))
 
 
 @contextmanager
@@ -131,7 +138,7 @@ def overhearing() -> Generator[tuple[TextIO, Any], None, None]:
             os.close(reading)
 
 
-async def client_of(server: Server, allowance: Allowance, errors: TextIO, opened: AsyncExitStack) -> Client:
+async def client_of(address: str, allowance: Allowance, errors: TextIO, opened: AsyncExitStack) -> Client:
     """By the older handshake, which nearly all servers know; some of those end at the first words of the newer one.
 
     A server that answers it with an error may know the newer one only.
@@ -139,9 +146,9 @@ async def client_of(server: Server, allowance: Allowance, errors: TextIO, opened
 
     async def dialled() -> Any:
         """What the client takes."""
-        if is_url(server.address):
-            return await dial_url(server.address, allowance, errors, opened)
-        return dial_command(server.address, errors)
+        if is_url(address):
+            return await dial_url(address, allowance, errors, opened)
+        return dial_command(address, errors)
 
     try:
         return await opened.enter_async_context(Client(await dialled(), mode="legacy"))
@@ -211,8 +218,8 @@ def unique(names: Sequence[str]) -> list[str]:
 def json_object(arguments: str) -> dict[str, Any]:
     """The server checks what is in it. Raises ToolError."""
     try:
-        value = json.loads(arguments or "{}")
-    except ValueError as failure:
+        value = msgspec.json.decode(arguments or "{}")
+    except UNREADABLE as failure:
         raise ToolError(f"The arguments are not JSON: {failure}") from failure
     if not isinstance(value, dict):
         raise ToolError("The arguments are not a JSON object.")

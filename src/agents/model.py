@@ -20,6 +20,7 @@ import openai
 
 from .demo import DemoModel
 from .discovery import LOCAL_SERVERS, choose, find_local, read_models
+from .events import UNREADABLE
 from .exchange import (
     Delta,
     Finished,
@@ -294,7 +295,7 @@ class OpenAIModel:
             raise self._server.no_embeddings(model, failure) if lacking else failure from None
         try:
             told = sorted(msgspec.json.decode(content, type=Embeddings).data, key=lambda one: one.index)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             raise self._server.malformed(content) from None
         if [one.index for one in told] != list(range(len(texts))):
             raise self._server.malformed(content)

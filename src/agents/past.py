@@ -7,10 +7,22 @@ called for it again.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from msgspec import Struct, field
 
-from .events import AgentChunk, AgentComplete, AgentStart, CodeChange, Event, Interaction
+from .events import (
+    AgentChunk,
+    AgentComplete,
+    AgentStart,
+    Asked,
+    CodeChange,
+    Decided,
+    Event,
+    Interaction,
+    Progress,
+    approval_in,
+)
 from .exchange import Message, ToolCall
 from .inbox import add
 
@@ -30,6 +42,14 @@ class Round(Struct):
     answers: dict[str, str] = field(default_factory=dict)  # by call_id
 
 
+class Waiting(NamedTuple):
+    """A call that a person had been asked about, and had not decided. `told` is what it was told by."""
+
+    call: Interaction
+    asked: Asked
+    told: Progress
+
+
 class Past:
     """One turn's events, and what they come to. Those of them that the runner sees again it knows by their `seq`."""
 
@@ -38,6 +58,7 @@ class Past:
         self.complete: AgentComplete | None = None
         self.rounds: list[Round] = []
         self._open = Round()
+        self._asked: dict[str, tuple[Asked, Progress]] = {}  # and not decided, by call_id
         self._told_again = 0  # characters at the beginning of this attempt that an earlier one had written
 
     def add(self, event: Event) -> None:
@@ -52,13 +73,24 @@ class Past:
                     self._close()
                 self._open.calls.append(event)
             case Interaction(kind="tool_response"):
-                self._open.answers[event.call_id or ""] = event.content
+                self._round_of(event.call_id).answers[event.call_id or ""] = event.content
             case Interaction(kind="message", agent=None):
                 if self._open.calls or self._open.text:
                     self._close()
                 self._open.heard.append(event.content)
             case AgentComplete():
                 self.complete = event
+
+    def ask(self, told: Progress, approval: Asked | Decided) -> None:
+        if isinstance(approval, Asked):
+            self._asked[approval.call_id] = approval, told
+        else:
+            self._asked.pop(approval.call_id, None)
+
+    def _round_of(self, call_id: str | None) -> Round:
+        """The one in which a call was made: its answer may have come after an interruption."""
+        rounds = [*self.rounds, self._open]
+        return next((done for done in rounds if any(call.call_id == call_id for call in done.calls)), self._open)
 
     def _begin_again(self) -> None:
         """What the model was still writing is void."""
@@ -96,7 +128,15 @@ class Past:
 
     @property
     def unanswered(self) -> list[Interaction]:
-        """The calls that were interrupted."""
+        """The calls that were interrupted. One that waits for a person is none of them: nothing was done."""
+        return [call for call in self._left if call.call_id not in self._asked]
+
+    @property
+    def waiting(self) -> list[Waiting]:
+        return [Waiting(call, *self._asked[call.call_id]) for call in self._left if call.call_id in self._asked]
+
+    @property
+    def _left(self) -> list[Interaction]:
         return [call for done in self.rounds for call in done.calls if call.call_id not in done.answers]
 
     @property
@@ -107,8 +147,8 @@ class Past:
         told = [event.content for event in self.events if isinstance(event, Interaction)]
         return next((said.removeprefix(LEFT_OUT) for said in reversed(told) if said.startswith(LEFT_OUT)), "It failed.")
 
-    def messages(self) -> list[Message]:
-        """What the model is told of it."""
+    def messages(self, answers: Mapping[str, str]) -> list[Message]:
+        """What the model is told of it. `answers` are those to calls that had been waiting."""
         told: list[Message] = []
         for done in [*self.rounds, self._open]:
             for said in done.heard:
@@ -116,8 +156,9 @@ class Past:
             calls = [ToolCall(call.call_id or "", call.tool_name or "", arguments(call)) for call in done.calls]
             if calls or done.text:
                 told.append(Message(role="assistant", content=done.text.strip("\n"), tool_calls=calls))
+            known = {**done.answers, **answers}
             told += [
-                Message(role="tool", content=done.answers.get(call.call_id, INTERRUPTED), call_id=call.call_id)
+                Message(role="tool", content=known.get(call.call_id, INTERRUPTED), call_id=call.call_id)
                 for call in calls
             ]
         return told
@@ -139,6 +180,8 @@ def pasts_of(events: Iterable[Event]) -> Mapping[int, Past]:
                     at_work[event.agent] = event.turn
             case CodeChange() if event.agent in at_work:
                 pasts[at_work[event.agent]].add(event)
+            case Progress() if (approval := approval_in(event)) and approval.turn in pasts:
+                pasts[approval.turn].ask(event, approval)
     return {turn: past.settle() for turn, past in pasts.items()}
 
 

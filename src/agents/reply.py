@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from .events import Usage
+from .events import UNREADABLE, Usage
 from .exchange import Delta, Finished, Reasoning, Text, ToolCall
-from .failures import Failure, Server, report_of
+from .failures import Failure, Server, read_report
 from .think import ThinkTags
 
 LONGEST_LINE = 4 * 1024 * 1024
@@ -105,7 +105,7 @@ class PendingCall:
 def is_json(text: str) -> bool:
     try:
         msgspec.json.decode(text)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return False
     return True
 
@@ -182,7 +182,7 @@ class Reply:
     def _take_data(self, data: bytes) -> None:
         try:
             chunk = decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             self._take_odd(data)
             return
         if chunk.error or self._event == b"error":
@@ -237,7 +237,7 @@ class Reply:
         self._failure = failure
 
     def _reported(self, data: bytes) -> Failure:
-        report = report_of(msgspec.json.decode(data))
+        report = read_report(data)
         return self._server.report(report.status, report)
 
     def _deltas(self) -> list[Text | Reasoning]:

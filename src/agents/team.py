@@ -9,6 +9,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from .agent import Agent
+from .consent import NOBODY, Consent
 from .context import Context
 from .events import AgentChunk, Event, Progress
 from .exchange import Message, Model
@@ -31,6 +32,7 @@ class Task(Struct, frozen=True):
     context: Context = Context()
     pasts: Pasts = NONE
     inbox: Inbox | None = None
+    consent: Consent = NOBODY
 
     @property
     def question(self) -> str:
@@ -45,7 +47,8 @@ class Task(Struct, frozen=True):
             memories = "\n".join(f"- {memory}" for memory in self.context.memories)
             known.append(f"What is known from earlier work in this project:\n{memories}")
         tools = [*agent.tools, *kit(self.context, agent.name, {*agent.kits, *kits})]
-        return replace(agent, instructions="\n\n".join(known), tools=tools, pasts=self.pasts, inbox=self.inbox)
+        given = {"tools": tools, "pasts": self.pasts, "inbox": self.inbox, "consent": self.consent}
+        return replace(agent, instructions="\n\n".join(known), **given)
 
 
 class Team(Protocol):

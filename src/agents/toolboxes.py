@@ -10,6 +10,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from ..tasks import to_the_end
+from .addresses import is_url
 from .fetching import Allowance
 from .tools import Tool
 
@@ -20,10 +21,16 @@ log = logging.getLogger(__name__)
 
 
 class Server(Struct, frozen=True):
-    """`address` is a URL, in which a user without a password is a bearer token, or a command line."""
+    """`address` is a URL, in which a user without a password is a bearer token, or a command line.
+
+    None: it is there, but the key that opens it is not.
+    """
 
     name: str
-    address: str
+    address: str | None
+
+    def __repr__(self) -> str:
+        return f"Server({self.name!r})"
 
 
 class Toolbox(Struct, frozen=True):
@@ -46,25 +53,28 @@ class Toolboxes:
     @asynccontextmanager
     async def of(self, project_id: UUID, servers: Sequence[Server]) -> AsyncGenerator[Toolbox, None]:
         """All servers at the same time; one that fails does not keep the others, or the run, from working."""
-        usable = [server for server in servers if self._commands or is_url(server.address)]
-        refused = [
-            f"The tool server {server.name} is a command, and commands are off here."
-            for server in servers
-            if server not in usable
-        ]
+        refused = {server: refusal for server in servers if (refusal := self._refusal(server))}
+        usable = [server for server in servers if server not in refused]
         connections = await connections_to(usable, self._allowance)
         try:
             outcomes = await asyncio.gather(*(connection.opened() for connection in connections))
             failures = [failure for failure in outcomes if failure]
             if failures:  # what a server says about it is not for the log
                 log.warning("%s of %s tool servers of %s cannot be used.", len(failures), len(servers), project_id)
-            yield Toolbox([tool for connection in connections for tool in connection.tools], failures + refused)
+            tools = [tool for connection in connections for tool in connection.tools]
+            yield Toolbox(tools, [*failures, *refused.values()])
         finally:
             await to_the_end(asyncio.gather(*(connection.close() for connection in connections)))
 
-
-def is_url(address: str) -> bool:
-    return address.startswith(("http://", "https://"))
+    def _refusal(self, server: Server) -> str:
+        if server.address is None:
+            return (
+                f"The address of the tool server {server.name} was encrypted with a key that is not here any more. "
+                "Remove the server and add it again, or have an administrator bring the key back."
+            )
+        if not self._commands and not is_url(server.address):
+            return f"The tool server {server.name} is a command, and commands are off here."
+        return ""
 
 
 async def connections_to(servers: Sequence[Server], allowance: Allowance) -> "list[Connection]":

@@ -32,10 +32,17 @@ class Answer(Struct, frozen=True):
     failed: bool = False
 
 
+class Origin(Struct, frozen=True):
+    """Of a tool that may reach outside the project: its server, and its name there."""
+
+    server: str
+    tool: str
+
+
 class Tool(Struct, frozen=True):
     """`checked` makes arguments of JSON as the model wrote it; it raises ValidationError or ToolError.
 
-    `time_limit` is in seconds, `output_limit` in characters.
+    `time_limit` is in seconds, `output_limit` in characters. A tool with an `origin` needs a person's consent.
     """
 
     schema: ToolSchema
@@ -43,19 +50,21 @@ class Tool(Struct, frozen=True):
     checked: Callable[[str], dict[str, Any]]
     time_limit: float = TIME_LIMIT
     output_limit: int = OUTPUT_LIMIT
+    origin: Origin | None = None
 
     @property
     def name(self) -> str:
         return self.schema.name
 
+    def takes(self, arguments: str) -> bool:
+        """Whether a call with them is one: for others nobody needs to be asked."""
+        return not isinstance(self._check(arguments), Answer)
+
     async def use(self, arguments: str) -> Answer:
         """Never raises but for cancellation. `arguments` is JSON as the model wrote it."""
-        try:
-            checked = self.checked(arguments)
-        except pydantic.ValidationError as refusal:
-            return Answer(f"The arguments are wrong: {reasons(refusal)}", failed=True)
-        except ToolError as refusal:
-            return Answer(str(refusal), failed=True)
+        checked = self._check(arguments)
+        if isinstance(checked, Answer):
+            return checked
         try:
             async with asyncio.timeout(self.time_limit):
                 answer = await self._call(checked)
@@ -66,6 +75,14 @@ class Tool(Struct, frozen=True):
         except Exception as failure:
             return Answer(f"{self.name} failed: {type(failure).__name__}: {failure}", failed=True)
         return Answer(shortened(answer.content, self.output_limit), answer.told, answer.failed)
+
+    def _check(self, arguments: str) -> dict[str, Any] | Answer:
+        try:
+            return self.checked(arguments)
+        except pydantic.ValidationError as refusal:
+            return Answer(f"The arguments are wrong: {reasons(refusal)}", failed=True)
+        except ToolError as refusal:
+            return Answer(str(refusal), failed=True)
 
     async def _call(self, arguments: dict[str, Any]) -> Answer:
         if inspect.iscoroutinefunction(self.function):
@@ -108,11 +125,15 @@ def tool(
 
 async def use(tools: Sequence[Tool], call: ToolCall) -> Answer:
     """The answer to a model's call, also to one of a tool that does not exist."""
-    chosen = next((tool for tool in tools if tool.name == call.name), None)
+    chosen = named(tools, call.name)
     if chosen is None:
         known = ", ".join(tool.name for tool in tools) or "none"
         return Answer(f"There is no tool {call.name!r}; there are: {known}.", failed=True)
     return await chosen.use(call.arguments)
+
+
+def named(tools: Sequence[Tool], name: str) -> Tool | None:
+    return next((tool for tool in tools if tool.name == name), None)
 
 
 def reasons(refusal: pydantic.ValidationError) -> str:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from ..agents.events import UNREADABLE
 from .errors import Lost, Refused
 
 PASSING = frozenset({502, 503, 504})  # of a server that restarts, or of a proxy before it
@@ -52,7 +53,7 @@ def refusal(status: int, body: bytes) -> Refused:
     """As the server's problem document says it, or for whatever stands before the server."""
     try:
         problem = msgspec.json.decode(body, type=dict[str, Any])
-    except msgspec.DecodeError:
+    except UNREADABLE:
         problem = {}
     told = problem.get("detail") or f"The server answers {status} {phrase(status)}.".replace(" .", ".")
     return Refused(status, str(problem.get("code", "")), str(told), problem)

@@ -5,12 +5,13 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from http import HTTPStatus
 from typing import Any, Self
+from urllib.parse import quote
 from uuid import UUID
 
 import httpx2
 import msgspec
 
-from ..agents.events import Complete, Event
+from ..agents.events import UNREADABLE, Complete, Event, Word
 from .answers import (
     LARGEST_EVENT,
     MISSED_HEARTBEATS,
@@ -21,7 +22,7 @@ from .answers import (
     is_loopback,
     reject,
 )
-from .cursor import Cursor
+from .cursor import Cursor, number_in
 from .errors import ClientError, Lost, Refused, Uncertain, Unreachable
 from .reply import Reply
 from .retries import Attempts, Patience, Retry
@@ -89,7 +90,7 @@ class Client:
             return Health("unavailable")
         try:
             return msgspec.json.decode(checked(answer).content, type=Health)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             raise Refused(answer.status_code, "invalid", f"{self.server} is no riverrun.") from None
 
     async def send(
@@ -150,6 +151,15 @@ class Client:
     async def cancel(self, run_id: UUID) -> None:
         """Stops a run; its end follows as events. Stopping a run that has ended changes nothing."""
         await self._ask("POST", f"api/runs/{run_id}/cancel")
+
+    async def approve(self, run_id: UUID, call_id: str, decision: Word = "once", reason: str = "") -> None:
+        """Says whether a call that asks may be made. Raises Refused where something else was said before."""
+        said = {"decision": decision, "reason": reason}
+        try:
+            await self._ask("POST", f"api/runs/{run_id}/approvals/{quote(call_id, safe='')}", said)
+        except Refused as refusal:
+            if refusal.problem.get("decision") != decision:  # otherwise it had arrived before a connection was lost
+                raise
 
     def socket(self) -> AbstractAsyncContextManager[Socket]:
         """One connection for everything, where many runs are followed at once."""
@@ -222,7 +232,7 @@ class Client:
                 if checked(source.response).status_code == HTTPStatus.NO_CONTENT:
                     return
                 async for message in source:
-                    event = cursor.take(message.data, int(message.id) if message.id.isdecimal() else 0)
+                    event = cursor.take(message.data, number_in(message.id))
                     if event is not None:
                         yield event
             lost = Lost("The stream ended too early.")

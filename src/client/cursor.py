@@ -4,7 +4,7 @@ import logging
 
 import msgspec
 
-from ..agents.events import Error, Event, decode
+from ..agents.events import UNREADABLE, Error, Event, decode
 from .errors import Lost, Refused
 
 log = logging.getLogger("riverrun.client")
@@ -66,14 +66,19 @@ class Cursor:
         return True
 
 
+def number_in(id: str) -> int:
+    """The `seq` that a stream's `id:` tells; 0: none."""
+    return int(id) if id.isascii() and id.isdigit() and len(id) < 19 else 0
+
+
 def read(message: str | bytes) -> tuple[Event | None, Head | None]:
     """No event: of an unknown type or with unknown values, as of a newer server. No head either: not even JSON."""
     try:
         event = decode(message)
         return event, Head(seq=event.seq)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         pass
     try:
         return None, read_head(message)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None, None

@@ -8,14 +8,17 @@ from ..agents.events import (
     AgentChunk,
     AgentComplete,
     AgentStart,
+    Asked,
     CodeChange,
     Complete,
+    Decided,
     Error,
     Event,
     Interaction,
     Progress,
     Start,
     Usage,
+    approval_in,
 )
 
 
@@ -37,7 +40,10 @@ class Turn:
 
 @dataclass
 class Reply:
-    """`status` is `running` until the end. `usage` is told at the end, too."""
+    """`status` is `running` until the end. `usage` is told at the end, too.
+
+    `asked` are the calls that wait for a person's word, by `call_id`.
+    """
 
     run_id: UUID
     conversation_id: UUID
@@ -47,6 +53,7 @@ class Reply:
     model: str = ""
     turns: dict[int, Turn] = field(default_factory=dict)
     progress: Progress | None = None
+    asked: dict[str, Asked] = field(default_factory=dict)
     code_changes: list[CodeChange] = field(default_factory=list)
     error: Error | None = None
     usage: Usage | None = None
@@ -89,12 +96,19 @@ class Reply:
                 turn = self._turn(event)
                 turn.text, turn.open, turn.finish_reason = event.content, False, event.finish_reason
                 turn.calls.clear()
+                self.asked = {call_id: asked for call_id, asked in self.asked.items() if asked.turn != event.turn}
             case Interaction(kind="tool_call"):
                 self._turn(event).calls[event.call_id or ""] = event.tool_name or "a tool"
             case Interaction(kind="tool_response"):
                 self._turn(event).calls.pop(event.call_id or "", None)
+                self.asked.pop(event.call_id or "", None)
             case Progress():
                 self.progress = event
+                match approval_in(event):
+                    case Asked() as asked:
+                        self.asked[asked.call_id] = asked
+                    case Decided(call_id=call_id):
+                        self.asked.pop(call_id, None)
             case CodeChange():
                 self.code_changes.append(event)
             case Error():

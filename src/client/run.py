@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
-from ..agents.events import Event
+from ..agents.events import Event, Word
 from .errors import ClientError, RunFailed
 from .reply import Reply
 
@@ -17,6 +17,8 @@ class Way(Protocol):
     def follow(self, run_id: UUID, after: int = 0) -> AsyncGenerator[Event, None]: ...
 
     async def cancel(self, run_id: UUID) -> None: ...
+
+    async def approve(self, run_id: UUID, call_id: str, decision: Word = "once", reason: str = "") -> None: ...
 
 
 @dataclass(frozen=True)
@@ -51,3 +53,7 @@ class Run:
     async def cancel(self) -> None:
         """Stops it; its end follows as events. Stopping a run that has ended changes nothing."""
         await self.way.cancel(self.id)
+
+    async def approve(self, call_id: str, decision: Word = "once", reason: str = "") -> None:
+        """Says whether a call that asks may be made. Raises Refused where something else was said before."""
+        await self.way.approve(self.id, call_id, decision, reason)

@@ -11,7 +11,7 @@ import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
-from ..agents.events import NIL, Complete, Event
+from ..agents.events import NIL, UNREADABLE, Complete, Event, Word
 from .answers import LARGEST_EVENT, MISSED_HEARTBEATS, UNCERTAIN, is_loopback, reject
 from .cursor import Cursor
 from .errors import ClientError, Lost, Refused, Uncertain
@@ -44,7 +44,7 @@ class Frame(Head):
     detail: str = ""
 
 
-ANSWERS = {"started", "following", "unfollowed", "cancelling", "pong", "refused"}
+ANSWERS = {"started", "following", "unfollowed", "cancelling", "approved", "pong", "refused"}
 
 read_head = msgspec.json.Decoder(Head).decode
 read_frame = msgspec.json.Decoder(Frame).decode
@@ -148,6 +148,13 @@ class Socket:
     async def cancel(self, run_id: UUID) -> None:
         """Stops a run; its end follows as events. Stopping a run that has ended changes nothing."""
         await self._ask("cancel", run_id=run_id)
+
+    async def approve(self, run_id: UUID, call_id: str, decision: Word = "once", reason: str = "") -> None:
+        """Says whether a call that asks may be made. Raises Uncertain if the connection is lost then."""
+        try:
+            await self._ask_once("approve", run_id=run_id, call_id=call_id, decision=decision, reason=reason)
+        except Dropped:
+            raise Uncertain("The connection was lost. Whether what you said has arrived, the run tells.") from None
 
     async def ping(self) -> float:
         """Seconds to the server and back."""
@@ -255,7 +262,7 @@ class Socket:
             head = read_head(message)
             is_event = head.run_id in self._feeds and head.type not in ANSWERS
             frame = Frame(head.type, head.run_id) if is_event else read_frame(message)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return  # if it was an event, its number will be missed
         match frame.type:
             case "connected":
@@ -266,9 +273,9 @@ class Socket:
                 attempts.succeed()
                 await self._put(link, {"type": "pong"})
             case "refused":
-                status = int(frame.status)
+                status = frame.status if isinstance(frame.status, int) else 0
                 self._answer(frame, Refused(status, frame.code, frame.detail, msgspec.json.decode(message)))
-            case "started" | "following" | "unfollowed" | "cancelling" | "pong":
+            case "started" | "following" | "unfollowed" | "cancelling" | "approved" | "pong":
                 if frame.run_id in self._feeds:
                     self._change(self._feeds[frame.run_id], frame)
                 self._answer(frame)

@@ -12,6 +12,7 @@ from litestar.params import Body, FromPath
 from msgspec import Struct
 from sqlalchemy.exc import IntegrityError
 
+from ..accounts.person import Person
 from ..agents.kits import DOCUMENTS, FILES
 from ..errors import Invalid, NotFound
 from ..persistence.repositories import OwnAgents, OwnTeams
@@ -81,9 +82,13 @@ class AgentPages(Controller):
 
     @post()
     async def create(
-        self, data: DescribedForm, runner: NamedDependency[Runner], own_agents: NamedDependency[OwnAgents]
+        self,
+        data: DescribedForm,
+        runner: NamedDependency[Runner],
+        own_agents: NamedDependency[OwnAgents],
+        person: NamedDependency[Person],
     ) -> Response[Any]:
-        return await save(OwnAgent(), data, runner, own_agents)
+        return await save(OwnAgent(owner_id=person.id), data, runner, own_agents)
 
     @get("/{agent_id:uuid}")
     async def show(

@@ -18,6 +18,7 @@ from litestar.status_codes import HTTP_200_OK
 from msgspec import Meta, Struct
 from sqlalchemy.exc import IntegrityError
 
+from ..accounts.person import Person
 from ..agents.events import (
     NIL,
     AgentChunk,
@@ -33,7 +34,7 @@ from ..agents.events import (
     Usage,
     type_of,
 )
-from ..errors import Unavailable
+from ..errors import RiverrunError
 from ..persistence.repositories import Conversations, Messages
 from ..persistence.statements import ADD_CONVERSATION
 from ..rendering import sse
@@ -41,8 +42,10 @@ from ..runs.journal import now
 from ..runs.rows import conversation_row
 from ..runs.runner import Runner
 from ..runs.work import Started
-from .access import CHAT
+from .access import CHAT, reach_to, still_admitted
 from .foreign import BODY_LIMIT, WRONG_MESSAGES, Content, Heard, Json, Sent, found_team, heard, translated
+from .limits import STREAMING
+from .problems import AnyRequest
 
 VERSION = "1.0"
 THREADS = UUID("b5f0a3f4-7a31-5c0e-9d55-0d7a4a9a1f52")  # in which thread ids become ids of conversations
@@ -97,22 +100,25 @@ class AguiApi(Controller):
         status_code=HTTP_200_OK,
         media_type=sse.MEDIA_TYPE,
         request_max_body_size=BODY_LIMIT,
-        opt={"exclude_from_compression": True, **CHAT},
+        opt={**STREAMING, **CHAT},
     )
     async def run(
         self,
+        request: AnyRequest,
         team: FromPath[str],
         data: JSONBody[RunAgentInput],
         runner: NamedDependency[Runner],
         conversations: NamedDependency[Conversations],
         messages: NamedDependency[Messages],
+        person: NamedDependency[Person],
     ) -> Stream:
         """Runs a team in the conversation of the thread. The run goes on even if the caller leaves."""
-        await found_team(runner, team, field="team", code="not_found")
+        await found_team(runner, team, person, field="team", code="not_found")
         said = heard(data.said, runner.message_limit)
-        started = await go_on(said, team, data, conversations, messages, runner)
+        started = await go_on(said, team, data, conversations, messages, runner, person)
         telling = Telling(data)
-        frames = translated(runner.journal, started.run_id, telling.tell, error_of)
+        admission = still_admitted(request, started.run_id)
+        frames = translated(runner.journal, started.run_id, telling.tell, error_of, admission)
         return Stream(frames, media_type=sse.MEDIA_TYPE, headers=sse.HEADERS)
 
 
@@ -123,28 +129,38 @@ async def go_on(
     conversations: Conversations,
     messages: Messages,
     runner: Runner,
+    person: Person,
 ) -> Started:
     """After the last reply that the client knows, or else at the end of the thread's conversation.
 
     What a client brings into a new thread is the beginning of its conversation.
     """
-    conversation_id, is_known = await conversation_of(data.thread_id, conversations)
+    conversation_id, is_known = await conversation_of(data.thread_id, conversations, person)
     parent_id = (await last_reply(data, conversation_id, messages) if is_known else None) or NIL
     await messages.session.close()
     if not is_known:
-        row = conversation_row(conversation_id, "", team, now())
+        row = conversation_row(conversation_id, "", team, now(), person.home_id)
         with suppress(IntegrityError):  # another first run of the thread was faster, or it was deleted
             await runner.journal.save({ADD_CONVERSATION: [row]})
     history = said.instructions if is_known else said.history
-    return await runner.start(said.content, team, conversation_id, parent_id=parent_id, history=history)
+    return await runner.start(
+        said.content,
+        team,
+        conversation_id,
+        parent_id=parent_id,
+        history=history,
+        attended=False,
+        reach=reach_to(person, write=True),
+    )
 
 
-async def conversation_of(thread_id: str, conversations: Conversations) -> tuple[UUID, bool]:
-    """A thread's conversation, and whether there is one yet. A thread's id is a conversation's, or the client's own."""
+async def conversation_of(thread_id: str, conversations: Conversations, person: Person) -> tuple[UUID, bool]:
+    """A thread's conversation, and whether there is one yet. A thread's id is a conversation's, or the client's own,
+    and then another one for each person."""
     with suppress(ValueError):
         if await conversations.find(UUID(thread_id)):
             return UUID(thread_id), True
-    conversation_id = uuid5(THREADS, thread_id)
+    conversation_id = uuid5(THREADS if person.alone else uuid5(THREADS, str(person.id)), thread_id)
     return conversation_id, await conversations.find(conversation_id) is not None
 
 
@@ -327,5 +343,5 @@ def usage_of(usage: Usage, model: str) -> Json:
     }
 
 
-def error_of(failure: Error | Unavailable) -> Json:
+def error_of(failure: Error | RiverrunError) -> Json:
     return {"type": "RUN_ERROR", "message": failure.message, "code": failure.code}

@@ -5,23 +5,48 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from litestar import Controller, Response, delete, get, patch, post, put
+from litestar import Controller, Request, Response, delete, get, patch, post, put
+from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.openapi.spec import OpenAPIFormat
 from litestar.params import HeaderParameter, JSONBody, PathParameter, QueryParameter
 from litestar.response import Stream
 from litestar.status_codes import HTTP_200_OK, HTTP_202_ACCEPTED, HTTP_204_NO_CONTENT
 from msgspec import Meta, Struct, ValidationError, convert, field
-from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
-from ..agents.events import NIL, CodeChange, Complete, Error, FinalMessage, Interaction, Usage, encode, type_of
+from ..accounts.person import Person
+from ..agents.events import (
+    NIL,
+    Asked,
+    CodeChange,
+    Complete,
+    Error,
+    FinalMessage,
+    Interaction,
+    Usage,
+    Word,
+    encode,
+    type_of,
+)
 from ..agents.teams import DEFAULT
-from ..errors import Busy, Ended, Invalid, NotFound, Restarting, RunFailed, StorageUnavailable, TooManyRuns
+from ..errors import (
+    Busy,
+    Ended,
+    Invalid,
+    NotFound,
+    NoTokensLeft,
+    Restarting,
+    RiverrunError,
+    RunFailed,
+    StorageUnavailable,
+    TooManyOwnRuns,
+    TooManyRuns,
+    TooManyStreams,
+)
 from ..persistence import tables
 from ..persistence.repositories import Conversations, Messages, Projects, Runs
 from ..persistence.statements import ADD_CONVERSATION
-from ..persistence.tables import DEFAULT_PROJECT
 from ..rendering import sse
 from ..runs.history import view_of
 from ..runs.journal import Journal, Recorded, now
@@ -29,17 +54,17 @@ from ..runs.rows import conversation_row
 from ..runs.runner import Runner
 from ..runs.view import Status
 from ..runs.work import Started
-from .access import CHAT
-from .body import line, short_entry, words
+from .access import CHAT, Admission, reach_to, still_admitted, while_admitted
+from .body import entry, line, short_entry, words
 from .exchanges import Exchange, Exchanges
 from .finding import (
     found,
     found_project,
     found_run,
     head_after,
-    missing_conversation,
     settled,
 )
+from .limits import STREAMING
 from .openapi import ENDED, SOMETHING, STREAM, Body, errors
 
 ConversationId = Annotated[UUID, PathParameter(description="A conversation's `id`.")]
@@ -51,6 +76,7 @@ ModelName = Annotated[
     str, Meta(max_length=200, description="A model, as its server calls it; empty: the usual one.", examples=[""])
 ]
 TeamName = Annotated[str, Meta(description="The `name` of one of the teams.", examples=[DEFAULT])]
+STARTING = (Busy, Restarting, TooManyRuns, TooManyOwnRuns, NoTokensLeft)  # what a start can be refused for
 END_OF_TIME = "9999-12-31T23:59:59.999Z"
 LAST_ID = UUID(int=2**128 - 1)
 MAX_SEQ = 2**53 - 1  # what a JSON number holds
@@ -61,7 +87,9 @@ class NewConversation(Body):
 
     title: Title = ""
     team: TeamName = DEFAULT
-    project_id: Annotated[UUID, Meta(description="The project that it belongs to.")] = DEFAULT_PROJECT
+    project_id: Annotated[
+        UUID | None, Meta(description="The project that it belongs to; null for one's default project.")
+    ] = None
 
 
 class Rename(Body):
@@ -105,6 +133,21 @@ class Retry(Body):
 
     team: Annotated[str, Meta(description="The `name` of one of the teams.", examples=[DEFAULT])] = ""
     model: ModelName = ""
+
+
+class Approval(Body):
+    """What a person says to a call that asks them."""
+
+    decision: Annotated[
+        Word,
+        Meta(
+            description="`once`: this call. `run`: every call of this tool in this run. `always`: every call of this "
+            "tool in this project, until that is taken back in the page. `decline`: it is not done."
+        ),
+    ]
+    reason: Annotated[str, Meta(max_length=500, description="What the agent is told besides, when it is declined.")] = (
+        ""
+    )
 
 
 class Branch(Body):
@@ -213,7 +256,10 @@ class Reply(Struct):
 
 
 class RunStatus(Struct):
-    """A run as it stands. `seq` is that of its last event, `content` what it has written so far."""
+    """A run as it stands. `seq` is that of its last event, `content` what it has written so far.
+
+    `approvals` are the calls that wait for a person's word.
+    """
 
     id: UUID
     conversation_id: UUID
@@ -224,6 +270,7 @@ class RunStatus(Struct):
     seq: int
     fraction: float
     content: str
+    approvals: list[Asked]
     error: Error | None
     usage: Usage | None
     started_at: datetime
@@ -239,15 +286,16 @@ class ConversationsApi(Controller):
         self,
         data: JSONBody[NewConversation],
         runner: NamedDependency[Runner],
-        db_session: NamedDependency[AsyncSession],
+        projects: NamedDependency[Projects],
+        person: NamedDependency[Person],
     ) -> Conversation:
         """Makes an empty conversation."""
-        await runner.teams.find(data.team)
-        await found_project(Projects(session=db_session), data.project_id)
+        await runner.teams.find(data.team, person.id)
+        project = await found_project(projects, data.project_id or person.home_id)
         at = now()
         title = short_entry(data.title, 200, "title")
-        made = Conversation(uuid7(), data.project_id, title, data.team, at, at)
-        row = conversation_row(made.id, title, data.team, at, data.project_id)
+        made = Conversation(uuid7(), project.id, title, data.team, at, at)
+        row = conversation_row(made.id, title, data.team, at, project.id)
         await runner.journal.save({ADD_CONVERSATION: [row]})
         return made
 
@@ -297,10 +345,11 @@ class ConversationsApi(Controller):
     ) -> Conversation:
         """Renames a conversation."""
         title = line(data.title, 200, "title")
-        if not await conversations.rename(conversation_id, title):
-            raise missing_conversation()
+        row = await found(conversations, conversation_id)
+        await conversations.rename(row.id, title)
         await conversations.session.commit()
-        return Conversation.of(await found(conversations, conversation_id))
+        await conversations.session.refresh(row)
+        return Conversation.of(row)
 
     @delete("/{conversation_id:uuid}", opt=CHAT)
     async def delete_conversation(
@@ -311,8 +360,8 @@ class ConversationsApi(Controller):
         runs: NamedDependency[Runs],
     ) -> None:
         """Deletes a conversation and stops what works in it. It can be restored in the page for a day."""
-        if not await conversations.discard(conversation_id):
-            raise missing_conversation()
+        await found(conversations, conversation_id)
+        await conversations.discard(conversation_id)
         await conversations.session.commit()
         if run := await runs.running_in(conversation_id):
             await runner.cancel(run.id)
@@ -321,7 +370,7 @@ class ConversationsApi(Controller):
         "/{conversation_id:uuid}/messages",
         status_code=HTTP_200_OK,
         opt=CHAT,
-        responses=errors(Busy, Restarting, TooManyRuns, RunFailed),
+        responses=errors(*STARTING, RunFailed),
     )
     async def send_message(
         self,
@@ -329,34 +378,37 @@ class ConversationsApi(Controller):
         data: JSONBody[NewMessage],
         messages: NamedDependency[Messages],
         runner: NamedDependency[Runner],
+        person: NamedDependency[Person],
     ) -> Reply:
         """Sends a message and waits for the whole reply. The run goes on even if the caller leaves."""
-        started = await start(conversation_id, data, runner, messages)
+        started = await start(conversation_id, data, runner, messages, person)
         return await reply(started, runner.journal)
 
     @post(
         "/{conversation_id:uuid}/messages/stream",
         status_code=HTTP_200_OK,
         media_type=sse.MEDIA_TYPE,
-        opt={"exclude_from_compression": True, **CHAT},
-        responses={HTTP_200_OK: STREAM, **errors(Busy, Restarting, TooManyRuns)},
+        opt={**STREAMING, **CHAT},
+        responses={HTTP_200_OK: STREAM, **errors(*STARTING, TooManyStreams)},
     )
     async def stream_message(
         self,
+        request: Request[Any, Any, State],
         conversation_id: ConversationId,
         data: JSONBody[NewMessage],
         messages: NamedDependency[Messages],
         runner: NamedDependency[Runner],
+        person: NamedDependency[Person],
     ) -> Stream:
         """Sends a message and streams the run's events. The run goes on even if the caller leaves."""
-        started = await start(conversation_id, data, runner, messages)
-        return event_stream(runner.journal, started.run_id, 0)
+        started = await start(conversation_id, data, runner, messages, person)
+        return event_stream(runner.journal, started.run_id, 0, still_admitted(request, started.run_id))
 
     @post(
         "/{conversation_id:uuid}/runs",
         status_code=HTTP_202_ACCEPTED,
         opt=CHAT,
-        responses=errors(Busy, Restarting, TooManyRuns),
+        responses=errors(*STARTING),
     )
     async def start_run(
         self,
@@ -364,9 +416,10 @@ class ConversationsApi(Controller):
         data: JSONBody[NewMessage],
         messages: NamedDependency[Messages],
         runner: NamedDependency[Runner],
+        person: NamedDependency[Person],
     ) -> StartedRun:
         """Sends a message and answers at once. The run can be followed by its id."""
-        started = await start(conversation_id, data, runner, messages)
+        started = await start(conversation_id, data, runner, messages, person)
         return StartedRun(started.run_id, started.message_id)
 
     @put("/{conversation_id:uuid}/branch", opt=CHAT, responses=errors(Busy))
@@ -407,6 +460,7 @@ class RunsApi(Controller):
             seq=view.seq,
             fraction=view.progress.fraction if view.progress else 0.0,
             content=view.content,
+            approvals=[asking.asked for asking in view.asking],
             error=view.error,
             usage=view.usage or view.total_usage,
             started_at=view.started_at or run.created_at,
@@ -416,11 +470,12 @@ class RunsApi(Controller):
     @get(
         "/events",
         media_type=sse.MEDIA_TYPE,
-        opt={"exclude_from_compression": True},
-        responses={HTTP_200_OK: STREAM, HTTP_204_NO_CONTENT: ENDED},
+        opt=STREAMING,
+        responses={HTTP_200_OK: STREAM, HTTP_204_NO_CONTENT: ENDED, **errors(TooManyStreams)},
     )
     async def follow_run(
         self,
+        request: Request[Any, Any, State],
         run_id: RunId,
         runs: NamedDependency[Runs],
         journal: NamedDependency[Journal],
@@ -443,7 +498,7 @@ class RunsApi(Controller):
         head = await head_after(journal, run_id, cursor)
         if cursor and cursor == head and run.status != "running":
             return Response(None, status_code=HTTP_204_NO_CONTENT, headers={"Cache-Control": "no-store"})
-        return event_stream(journal, run_id, cursor)
+        return event_stream(journal, run_id, cursor, still_admitted(request, run_id))
 
     @post("/messages", status_code=HTTP_202_ACCEPTED, opt=CHAT, responses=errors(Ended))
     async def add_message(
@@ -470,12 +525,37 @@ class RunsApi(Controller):
         if not await runner.withdraw(run.conversation_id, message_id):
             raise Ended("This message has had its turn already.")
 
-    @post("/retries", status_code=HTTP_202_ACCEPTED, opt=CHAT, responses=errors(Busy, Restarting, TooManyRuns))
+    @post("/approvals/{call_id:str}", status_code=HTTP_202_ACCEPTED, opt=CHAT, responses=errors(Ended))
+    async def decide_call(
+        self,
+        run_id: RunId,
+        call_id: Annotated[str, PathParameter(description="The `call_id` of a call that asks.")],
+        data: JSONBody[Approval],
+        runs: NamedDependency[Runs],
+        runner: NamedDependency[Runner],
+        person: NamedDependency[Person],
+    ) -> StartedRun:
+        """Says whether a call may be made. It is one that waits for a person; what comes of it follows as events."""
+        run = await found_run(runs, run_id)
+        await runner.decide(run, call_id, data.decision, entry(data.reason, 500, "reason"), by=person.name)
+        return StartedRun(run.id, run.message_id)
+
+    @post("/retries", status_code=HTTP_202_ACCEPTED, opt=CHAT, responses=errors(*STARTING))
     async def retry_run(
-        self, run_id: RunId, data: JSONBody[Retry], runs: NamedDependency[Runs], runner: NamedDependency[Runner]
+        self,
+        run_id: RunId,
+        data: JSONBody[Retry],
+        runs: NamedDependency[Runs],
+        runner: NamedDependency[Runner],
+        person: NamedDependency[Person],
     ) -> StartedRun:
         """Writes a further reply. It stands beside the one that this run wrote, as a branch of its own."""
-        started = await runner.retry(await found_run(runs, run_id), data.team, short_entry(data.model, 200, "model"))
+        started = await runner.retry(
+            await found_run(runs, run_id),
+            data.team,
+            short_entry(data.model, 200, "model"),
+            reach=reach_to(person, write=True),
+        )
         return StartedRun(started.run_id, started.message_id)
 
     @post("/cancel", status_code=HTTP_202_ACCEPTED, opt=CHAT)
@@ -496,7 +576,7 @@ def moment(before: str) -> datetime:
         raise Invalid("Write the time as in 2026-11-20T09:30:00Z.", field="before") from None
 
 
-async def start(conversation_id: UUID, data: NewMessage, runner: Runner, messages: Messages) -> Started:
+async def start(conversation_id: UUID, data: NewMessage, runner: Runner, messages: Messages, person: Person) -> Started:
     content, model = words(data.content, runner.message_limit), short_entry(data.model, 200, "model")
     parent_id: UUID | None = data.parent_id or NIL
     if data.instead_of is not None:
@@ -505,7 +585,9 @@ async def start(conversation_id: UUID, data: NewMessage, runner: Runner, message
         if message.role != "user":
             raise Invalid("Only a person's message can be replaced; for a reply there are retries.", field="instead_of")
         parent_id = message.parent_id
-    return await runner.start(content, data.team, conversation_id, parent_id=parent_id, model=model)
+    return await runner.start(
+        content, data.team, conversation_id, parent_id=parent_id, model=model, reach=reach_to(person, write=True)
+    )
 
 
 async def message_of(conversation_id: UUID, messages: Messages, id: UUID, field: str) -> tables.Message:
@@ -547,20 +629,22 @@ async def reply(started: Started, journal: Journal) -> Reply:
     raise StorageUnavailable
 
 
-def event_stream(journal: Journal, run_id: UUID, after: int) -> Stream:
-    return Stream(frames(journal, run_id, after), media_type=sse.MEDIA_TYPE, headers=sse.HEADERS)
+def event_stream(journal: Journal, run_id: UUID, after: int, admission: Admission | None) -> Stream:
+    return Stream(frames(journal, run_id, after, admission), media_type=sse.MEDIA_TYPE, headers=sse.HEADERS)
 
 
-async def frames(journal: Journal, run_id: UUID, after: int) -> AsyncGenerator[bytes, None]:
+async def frames(
+    journal: Journal, run_id: UUID, after: int, admission: Admission | None = None
+) -> AsyncGenerator[bytes, None]:
     try:
-        async for batch in journal.follow(run_id, after):
+        async for batch in while_admitted(journal.follow(run_id, after), admission, journal.heartbeat):
             yield b"".join(map(frame, batch)) or sse.HEARTBEAT
-    except Restarting:
-        return  # a client comes back by itself, with its cursor
     except StorageUnavailable as failure:
         # Not an event of the run, so it has no id: the cursor stays where it was.
         lost = Error(run_id=run_id, message=failure.message, code=failure.code, retryable=True, at=now())
         yield sse.message(encode(lost), event="error")
+    except RiverrunError:
+        return  # a client comes back by itself, with its cursor, and is told why if it is turned away
 
 
 def frame(record: Recorded) -> bytes:

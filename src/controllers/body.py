@@ -3,7 +3,10 @@
 import re
 from typing import Any
 
+import litestar
+from litestar._parsers import parse_url_encoded_form_data
 from litestar.connection import ASGIConnection
+from litestar.connection.base import AuthT, StateT, UserT
 from litestar.enums import RequestEncodingType
 from litestar.handlers import BaseRouteHandler
 
@@ -12,7 +15,28 @@ from ..errors import Invalid, TooLarge, UnsupportedMedia
 # Control characters but for tab and line feed, and halves of characters.
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
+FIELD_LIMIT = 1000  # fields of a form: a million of them take a second to be told apart
+
 JSON = re.compile(r"application/([\w.-]+\+)?json *(;.*)?", re.IGNORECASE)
+
+
+class Request(litestar.Request[UserT, AuthT, StateT]):
+    """Litestar's, where what has the right size and all the same is too much is refused in words."""
+
+    async def body(self) -> bytes:
+        body = await super().body()
+        if self.content_type[0] == RequestEncodingType.URL_ENCODED:
+            # Litestar keeps the last 1024 forms of any size, and with them what people wrote, be it a password.
+            parse_url_encoded_form_data.cache_clear()
+            if body.count(b"&") >= FIELD_LIMIT:
+                raise TooLarge(f"A form has up to {FIELD_LIMIT:,} fields.")
+        return body
+
+    async def json(self) -> Any:
+        try:
+            return await super().json()
+        except RecursionError:
+            raise Invalid("This JSON is nested too deeply.") from None
 
 
 async def check_media_type(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:

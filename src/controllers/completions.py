@@ -11,6 +11,7 @@ from litestar.response import Stream
 from litestar.status_codes import HTTP_200_OK, HTTP_502_BAD_GATEWAY
 from msgspec import UNSET, Struct, UnsetType
 
+from ..accounts.person import Person
 from ..agents.discovery import OURS
 from ..agents.events import (
     AgentChunk,
@@ -24,7 +25,7 @@ from ..agents.events import (
     Usage,
 )
 from ..agents.team import Team
-from ..errors import Busy, Invalid, NotFound, RunFailed, Unavailable
+from ..errors import Busy, Invalid, NotFound, RiverrunError, RunFailed, Unavailable
 from ..persistence.repositories import Messages
 from ..rendering import sse
 from ..runs.continuation import place_after
@@ -32,9 +33,10 @@ from ..runs.journal import Journal
 from ..runs.runner import Runner
 from ..runs.view import RunView
 from ..runs.work import Started
-from .access import CHAT
+from .access import CHAT, Admission, reach_to, still_admitted
 from .foreign import BODY_LIMIT, WRONG_MESSAGES, Content, Heard, Json, Sent, found_team, heard, translated
-from .problems import openai_error
+from .limits import STREAMING
+from .problems import AnyRequest, openai_error
 
 DONE = sse.message("[DONE]")
 STOPPED = Error(message="The run was stopped before the reply was complete.", code="cancelled")
@@ -123,36 +125,40 @@ class CompletionsApi(Controller):
     exception_handlers = WRONG_MESSAGES
 
     @get("/models")
-    async def models(self, runner: NamedDependency[Runner]) -> Models:
+    async def models(self, runner: NamedDependency[Runner], person: NamedDependency[Person]) -> Models:
         """The teams."""
-        return Models([Model.of(team) for team in await runner.teams.all()])
+        return Models([Model.of(team) for team in await runner.teams.all(person.id)])
 
     @get("/models/{name:str}")
-    async def model(self, name: FromPath[str], runner: NamedDependency[Runner]) -> Model:
-        return Model.of(await found_model(runner, name))
+    async def model(
+        self, name: FromPath[str], runner: NamedDependency[Runner], person: NamedDependency[Person]
+    ) -> Model:
+        return Model.of(await found_model(runner, name, person))
 
     @post(
         "/chat/completions",
         status_code=HTTP_200_OK,
         request_max_body_size=BODY_LIMIT,
-        opt={"exclude_from_compression": True, **CHAT},
+        opt={**STREAMING, **CHAT},
     )
     async def complete(
         self,
+        request: AnyRequest,
         data: JSONBody[ChatRequest],
         runner: NamedDependency[Runner],
         messages: NamedDependency[Messages],
+        person: NamedDependency[Person],
     ) -> Response[Any]:
         """Runs a team. The run goes on even if the caller leaves."""
         refuse_what_teams_cannot(data)
-        team = await found_model(runner, data.model)
+        team = await found_model(runner, data.model, person)
         said = heard([(message.role, message.content) for message in data.messages], runner.message_limit)
-        started = await go_on(said, team.name, messages, runner)
+        started = await go_on(said, team.name, messages, runner, person)
         headers = {"X-Request-Id": str(started.run_id), "X-Conversation-Id": str(started.conversation_id)}
         if not data.stream:
             return Response(await reply(started, runner.journal), headers={**headers, "Cache-Control": "no-store"})
         telling = Telling(bool(data.stream_options and data.stream_options.include_usage))
-        chunks = stream(runner.journal, started.run_id, telling)
+        chunks = stream(runner.journal, started.run_id, telling, still_admitted(request, started.run_id))
         return Stream(chunks, media_type=sse.MEDIA_TYPE, headers={**headers, **sse.HEADERS})
 
 
@@ -172,11 +178,11 @@ def refuse_what_teams_cannot(data: ChatRequest) -> None:
             )
 
 
-async def found_model(runner: Runner, name: str) -> Team:
-    return await found_team(runner, name, field="model", code="model_not_found")
+async def found_model(runner: Runner, name: str, person: Person) -> Team:
+    return await found_team(runner, name, person, field="model", code="model_not_found")
 
 
-async def go_on(said: Heard, team: str, messages: Messages, runner: Runner) -> Started:
+async def go_on(said: Heard, team: str, messages: Messages, runner: Runner, person: Person) -> Started:
     """In the conversation that this continues, or in a new one.
 
     Also while the known one is at work: who asks again has given up the run there, which this protocol cannot stop.
@@ -186,11 +192,20 @@ async def go_on(said: Heard, team: str, messages: Messages, runner: Runner) -> S
     if place:
         try:
             return await runner.start(
-                said.content, team, place.conversation_id, parent_id=place.parent_id, history=said.instructions
+                said.content,
+                team,
+                place.conversation_id,
+                parent_id=place.parent_id,
+                history=said.instructions,
+                attended=False,
+                reach=reach_to(person, write=True),
             )
         except (Busy, NotFound):
             pass
-    return await runner.start(said.content, team, history=said.history)
+    reach = reach_to(person, write=True)
+    return await runner.start(
+        said.content, team, project_id=person.home_id, history=said.history, attended=False, reach=reach
+    )
 
 
 class Telling:
@@ -249,8 +264,10 @@ class Telling:
         return {**self._base, "choices": [choice], **usage}
 
 
-async def stream(journal: Journal, run_id: UUID, telling: Telling) -> AsyncGenerator[bytes, None]:
-    async for frames in translated(journal, run_id, telling.tell, error_of):
+async def stream(
+    journal: Journal, run_id: UUID, telling: Telling, admission: Admission | None
+) -> AsyncGenerator[bytes, None]:
+    async for frames in translated(journal, run_id, telling.tell, error_of, admission):
         yield frames
     if telling.is_whole:
         yield DONE
@@ -290,5 +307,5 @@ def finish_of(reason: str | None) -> str:
     return reason if reason in ("length", "content_filter") else "stop"
 
 
-def error_of(failure: Error | Unavailable) -> Json:
+def error_of(failure: Error | RiverrunError) -> Json:
     return openai_error(HTTP_502_BAD_GATEWAY, failure.message, {"code": failure.code})

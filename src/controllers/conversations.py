@@ -1,7 +1,7 @@
 """The pages with conversations, and what can be done to one of them."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -13,19 +13,21 @@ from litestar.params import Body, FromPath, FromQuery, Parameter
 from litestar.response import Stream
 from markupsafe import Markup
 from msgspec import Struct
-from sqlalchemy.ext.asyncio import AsyncSession
 
+from ..accounts.person import Person
 from ..agents.events import Event
 from ..agents.team import Team
 from ..agents.teams import DEFAULT
-from ..errors import Unavailable
-from ..persistence.repositories import Conversations, Projects, Runs
+from ..errors import RiverrunError
+from ..persistence.reach import within_reach
+from ..persistence.repositories import Conversations, Memberships, Projects, Runs
 from ..persistence.tables import DEFAULT_PROJECT, Conversation, Message, Project
 from ..rendering.fragments import partial
 from ..rendering.growing import Growing
 from ..rendering.templates import to_html
 from ..runs.runner import Runner
 from ..runs.view import RunView
+from .access import Admission, still_admitted, while_admitted
 from .answers import (
     NO_STORE,
     PageRequest,
@@ -39,6 +41,7 @@ from .answers import (
 from .body import line
 from .exchanges import SHOWN, Exchanges, Part
 from .finding import found, missing_conversation, missing_project
+from .limits import GROWING
 from .sample import IDEAS as SAMPLE_IDEAS
 from .sample import NAME as SAMPLE
 
@@ -62,23 +65,32 @@ class Shelf(Struct):
     projects: Sequence[Project]
     project: Project
     model: str
+    owners: Mapping[UUID, str] = {}
+    may_write: bool = True
 
     @classmethod
     async def of(
         cls,
         conversations: Conversations,
         runner: Runner,
-        project_id: UUID = DEFAULT_PROJECT,
+        person: Person,
+        project_id: UUID,
         before: datetime | None = None,
     ) -> "Shelf":
         """Raises NotFound when there is no such project."""
-        projects = await Projects(session=conversations.session).by_name()
+        repository = Projects(session=conversations.session)
+        projects = await repository.by_name(person.home_id)
         project = next((project for project in projects if project.id == project_id), None)
         if project is None:
             raise missing_project()
         found = await conversations.newest(LISTED + 1, before, project_id)
         older = found[LISTED - 1].active_at.isoformat() if len(found) > LISTED else None
-        return cls(found[:LISTED], older, await runner.teams.all(), projects, project, runner.model.name)
+        may_write = project.owner_id == person.id or await Memberships(session=conversations.session).may_write(
+            project.id, person.id
+        )
+        teams = await runner.teams.all(person.id)
+        owners = await repository.owners(projects, person.id)
+        return cls(found[:LISTED], older, teams, projects, project, runner.model.name, owners, may_write)
 
     @classmethod
     def bare(cls, runner: Runner) -> "Shelf":
@@ -106,6 +118,8 @@ def page(
         "project": shelf.project,
         "chosen": current.team if current else shelf.project.team,
         "model": shelf.model,
+        "owners": shelf.owners,
+        "may_write": shelf.may_write,
         "demo": shelf.model == "demo",
         "earlier": part.earlier,
         "later": False,
@@ -133,14 +147,15 @@ class ConversationPages(Controller):
         conversations: NamedDependency[Conversations],
         projects: NamedDependency[Projects],
         runner: NamedDependency[Runner],
+        person: NamedDependency[Person],
         draft: Annotated[str, Parameter(max_length=2000)] = "",
         deleted: FromQuery[UUID | None] = None,
         deleted_project: FromQuery[UUID | None] = None,
         older: FromQuery[datetime | None] = None,
-        project: FromQuery[UUID] = DEFAULT_PROJECT,
+        project: FromQuery[UUID | None] = None,
         team: FromQuery[str] = "",
     ) -> Response[str]:
-        shelf = await Shelf.of(conversations, runner, project, older)
+        shelf = await Shelf.of(conversations, runner, person, project or person.home_id, older)
         gone = await conversations.get_one_or_none(id=deleted) if deleted else None
         if gone and gone.deleted_at is None:
             gone = None
@@ -150,14 +165,15 @@ class ConversationPages(Controller):
         chosen = team or shelf.project.team
         return html(page(shelf, draft=draft, chosen=chosen, deleted=gone, deleted_project=closed))
 
-    @get("/c/{conversation_id:uuid}")
+    @get("/c/{conversation_id:uuid}", opt=GROWING)
     async def show(
         self,
+        request: PageRequest,
         conversation_id: FromPath[UUID],
         conversations: NamedDependency[Conversations],
         exchanges: NamedDependency[Exchanges],
         runner: NamedDependency[Runner],
-        db_session: NamedDependency[AsyncSession],
+        person: NamedDependency[Person],
         before: FromQuery[UUID | None] = None,
         live: FromQuery[bool] = False,
     ) -> Response[str] | Stream:
@@ -166,8 +182,8 @@ class ConversationPages(Controller):
         current = await found(conversations, conversation_id)
         part = await exchanges.shown(current, before=before)
         waiting = still_waiting(left, part)
-        shelf = await Shelf.of(conversations, runner, current.project_id)
-        await db_session.close()
+        shelf = await Shelf.of(conversations, runner, person, current.project_id)
+        await conversations.session.close()
         running = part.running
         context: dict[str, Any] = {"waiting": waiting, "later": before is not None}
         if not (live and running):
@@ -176,7 +192,10 @@ class ConversationPages(Controller):
         whole = await asyncio.to_thread(page, shelf, current, part, **context, live=LIVE)
         view = RunView(running.run_id, running.message_id, team=running.team)
         headers = {**NO_STORE, "X-Accel-Buffering": "no"}
-        return Stream(grow(runner, view, current.id, *whole.split(LIVE)), media_type=MediaType.HTML, headers=headers)
+        admission = still_admitted(request, view.run_id)
+        above, below = whole.split(LIVE)
+        content = grow(runner, view, current.id, above, below, admission)
+        return Stream(content, media_type=MediaType.HTML, headers=headers)
 
     @get("/c/{conversation_id:uuid}/updates")
     async def updates(
@@ -215,12 +234,12 @@ class ConversationPages(Controller):
         conversations: NamedDependency[Conversations],
     ) -> Response[Any]:
         title = line(data.title, 200, "title")
-        if not await conversations.rename(conversation_id, title):
-            raise missing_conversation()
+        renamed = await found(conversations, conversation_id)
+        await conversations.rename(renamed.id, title)
         await conversations.session.commit()
         if not is_scripted(request):
             return see(f"/c/{conversation_id}")
-        renamed = await found(conversations, conversation_id)
+        await conversations.session.refresh(renamed)
         changes = [partial(f"#conversation-{renamed.id}", "outerHTML", entry_html(renamed, request))]
         if shown_conversation(request) != renamed.id:
             return partials(*changes)
@@ -258,14 +277,16 @@ class ConversationPages(Controller):
         conversation_id: FromPath[UUID],
         conversations: NamedDependency[Conversations],
         runner: NamedDependency[Runner],
+        person: NamedDependency[Person],
     ) -> Response[Any]:
-        if not await conversations.restore(conversation_id):
+        gone = await within_reach(conversations.session, lambda: conversations.get_one_or_none(id=conversation_id))
+        if gone is None or not await conversations.restore(conversation_id):
             raise missing_conversation()
         await conversations.session.commit()
         if not is_scripted(request):
             return see(f"/c/{conversation_id}")
         restored = await found(conversations, conversation_id)
-        shelf = await Shelf.of(conversations, runner, restored.project_id)
+        shelf = await Shelf.of(conversations, runner, person, restored.project_id)
         current = next((row for row in shelf.listed if row.id == shown_conversation(request)), None)
         known = {"listed": shelf.listed, "older": shelf.older, "current": current, "project": shelf.project}
         entries = to_html("conversations/_entries.html", **known)
@@ -273,14 +294,20 @@ class ConversationPages(Controller):
 
 
 async def grow(
-    runner: Runner, view: RunView, conversation_id: UUID, above: str, below: str
+    runner: Runner,
+    view: RunView,
+    conversation_id: UUID,
+    above: str,
+    below: str,
+    admission: Admission | None = None,
 ) -> AsyncGenerator[str, None]:
     reply = Growing(view)
     yield above + reply.opening
     try:
         head = await runner.journal.head(view.run_id)
         events: list[Event] = []
-        async for batch in runner.journal.follow(view.run_id):
+        journal = runner.journal
+        async for batch in while_admitted(journal.follow(view.run_id), admission, journal.heartbeat):
             events += [record.event for record in batch]
             if events and events[-1].seq < head:  # all that was told so far is shown as one, without what became void
                 continue
@@ -290,7 +317,7 @@ async def grow(
         # What came into the reply stands above it on a new page, and what waited for its end is answered there.
         if view.heard or await runner.goes_on(conversation_id):
             yield to_html("conversations/_further.html", conversation_id=conversation_id, message_id=view.message_id)
-    except Unavailable as failure:
+    except RiverrunError as failure:
         yield to_html("errors/_notice.html", message=failure.message)
     yield below
 

@@ -74,7 +74,8 @@ class DocumentPages(Controller):
     async def remove(
         self, project_id: FromPath[UUID], document_id: FromPath[UUID], library: NamedDependency[Library]
     ) -> Response[Any]:
-        await library.of(project_id).remove(document_id)
+        if not await library.of(project_id).remove(document_id):
+            raise NotFound("There is no such document; it may have been removed.")
         return see(f"/p/{project_id}/documents")
 
     @get("/passages/{passage_id:int}")

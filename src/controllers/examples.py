@@ -10,6 +10,7 @@ from ..agents.events import (
     AgentChunk,
     AgentComplete,
     AgentStart,
+    Asked,
     CodeChange,
     Complete,
     Error,
@@ -24,6 +25,7 @@ from ..runs.archive import Archive, ArchivedConversation, ArchivedMessage, Archi
 from .api import (
     Added,
     Addition,
+    Approval,
     Branch,
     Conversation,
     ConversationWithMessages,
@@ -110,6 +112,7 @@ archived = ArchivedConversation(CONVERSATION, TITLE, TEAM, ASKED, ANSWER)
 question = ArchivedMessage(QUESTION, "user", QUERY, ASKED)
 archived_run = ArchivedRun(RUN, QUESTION, ANSWER, TEAM, MODEL, "complete", ASKED, ANSWERED, [])
 answer = ArchivedMessage(ANSWER, "assistant", CONTENT, ASKED, "Writer", QUESTION)
+asking = Asked("1.1", 1, "weather", "forecast", {"city": "Ulm"}, ASKED + timedelta(minutes=10))
 wrong = WrongValue("Expected `str`, got `int`", "content", "body")
 
 EXAMPLES: list[Struct] = [
@@ -132,6 +135,8 @@ EXAMPLES: list[Struct] = [
     Added(ADDED, "pending"),
     Retry(TEAM, MODEL),
     Branch(ANSWER),
+    Approval("decline", "Ask me about Ulm instead."),
+    asking,
     Rename(TITLE),
     conversation,
     answered,
@@ -152,6 +157,7 @@ EXAMPLES: list[Struct] = [
         seq=9,
         fraction=1.0,
         content=CONTENT,
+        approvals=[],
         error=None,
         usage=USAGE,
         started_at=ASKED,

@@ -1,7 +1,6 @@
 """A conversation as a file: taken away as Markdown or JSON, and brought back from JSON."""
 
 import asyncio
-import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
@@ -17,10 +16,10 @@ from litestar.response import Stream
 from litestar.status_codes import HTTP_200_OK
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ..accounts.person import Person
 from ..errors import Invalid, NotFound, TooLarge
 from ..persistence import tables
 from ..persistence.repositories import Conversations, Events, Messages, Projects, Runs
-from ..persistence.tables import DEFAULT_PROJECT
 from ..rendering.templates import to_html
 from ..rendering.transcript import Said, transcript
 from ..runs.archive import FILE_LIMIT, Archive, bring_in, read, written
@@ -28,9 +27,8 @@ from ..runs.branches import Tree
 from ..runs.history import views_of
 from ..runs.journal import Journal
 from .access import CHAT
-from .answers import NO_STORE, html, see
+from .answers import as_file, html, named, see
 from .api import Conversation, ConversationId
-from .files import attachment
 from .finding import found, found_project
 from .forms import uploads
 from .openapi import errors
@@ -48,7 +46,6 @@ TEXT = ResponseSpec(
     ],
 )
 IMPORTED = RequestBody({MediaType.JSON: OpenAPIMediaType(Reference("#/components/schemas/Archive"))}, required=True)
-UNFIT = re.compile(r'[\x00-\x1f\x7f"*/:<>?\\|]+')  # in a file's name, somewhere
 
 
 class ExportPages(Controller):
@@ -94,12 +91,11 @@ class ImportPages(Controller):
         data: Annotated[dict[str, Any], Body(media_type=RequestEncodingType.MULTI_PART)],
         projects: NamedDependency[Projects],
         journal: NamedDependency[Journal],
-        db_session: NamedDependency[AsyncSession],
     ) -> Response[Any]:
         project = await found_project(projects, project_id)
         try:
             content = await uploads(data)[0].read()
-            conversation_id = await imported(content, project_id, journal, db_session)
+            conversation_id = await imported(content, project_id, journal, projects.session)
         except Invalid as refusal:
             return html(import_page(project, refusal.message), status=refusal.status)
         return see(f"/c/{conversation_id}")
@@ -149,12 +145,15 @@ class ExportsApi(Controller):
         projects: NamedDependency[Projects],
         conversations: NamedDependency[Conversations],
         journal: NamedDependency[Journal],
-        db_session: NamedDependency[AsyncSession],
-        project_id: Annotated[UUID, QueryParameter(description="The project that it comes into.")] = DEFAULT_PROJECT,
+        person: NamedDependency[Person],
+        project_id: Annotated[
+            UUID | None,
+            QueryParameter(description="The project that it comes into; one's default project without."),
+        ] = None,
     ) -> Conversation:
         """Imports a conversation that was exported. All of its ids are new."""
-        await found_project(projects, project_id)
-        made = await imported(await request.body(), project_id, journal, db_session)
+        project = await found_project(projects, project_id or person.home_id)
+        made = await imported(await request.body(), project.id, journal, projects.session)
         return Conversation.of(await found(conversations, made))
 
 
@@ -170,7 +169,7 @@ async def as_json(conversation: tables.Conversation, messages: Messages, runs: R
     worked = await runs.get_many(tables.Run.conversation_id == conversation.id, order_by=("id", False))
     await messages.session.close()
     content = written(conversation, said, worked, journal)
-    return Stream(content, media_type=MediaType.JSON, headers=as_file(conversation, "json"))
+    return Stream(content, media_type=MediaType.JSON, headers=as_file(named(conversation.title, "json")))
 
 
 async def as_markdown(
@@ -183,12 +182,7 @@ async def as_markdown(
         views = await views_of(part, runs, events, journal)
         said += [Said(row.role, row.content, row.created_at, views.get(row.id)) for row in part if row.role != "system"]
     text = await asyncio.to_thread(transcript, conversation.title, said)
-    return Response(text, media_type=MARKDOWN, headers=as_file(conversation, "md"))
-
-
-def as_file(conversation: tables.Conversation, ending: str) -> dict[str, str]:
-    name = UNFIT.sub(" ", conversation.title).strip(" .")[:80].rstrip() or "conversation"
-    return {**NO_STORE, "Content-Disposition": attachment(f"{name}.{ending}")}
+    return Response(text, media_type=MARKDOWN, headers=as_file(named(conversation.title, "md")))
 
 
 def import_page(project: tables.Project, problem: str = "") -> str:

@@ -22,7 +22,7 @@ from ..rendering.fragments import partial
 from ..rendering.templates import to_html
 from ..workspace.files import Files, ProjectFiles
 from ..workspace.store import UPLOAD_LIMIT
-from .answers import NO_STORE, PageRequest, html, is_scripted, partials, see
+from .answers import PageRequest, as_file, html, is_scripted, named, partials, see
 from .finding import found_project
 from .forms import uploads
 
@@ -76,8 +76,9 @@ class FilePages(Controller):
         self, project_id: FromPath[UUID], projects: NamedDependency[Projects], files: NamedDependency[Files]
     ) -> Stream:
         project = await found_project(projects, project_id)
-        headers = {**NO_STORE, "Content-Disposition": attachment(f"{project.name}.zip")}
-        return Stream(files.of(project_id).zip(), media_type="application/zip", headers=headers)
+        return Stream(
+            files.of(project_id).zip(), media_type="application/zip", headers=as_file(named(project.name, "zip"))
+        )
 
     @get("/file")
     async def show(
@@ -125,7 +126,7 @@ class FilePages(Controller):
         """Always as an attachment of no special kind: a file that an agent wrote must not run as a page of ours."""
         with not_found():
             content = await files.of(project_id).read_bytes(path)
-        headers = {**NO_STORE, "Content-Disposition": attachment(path.rsplit("/", 1)[-1])}
+        headers = as_file(path.rsplit("/", 1)[-1])
         return Response(content, media_type="application/octet-stream", headers=headers)
 
     @post("/file/deletions")
@@ -165,12 +166,12 @@ class RevisionPages(Controller):
         """Takes a change back, as a change of its own."""
         with not_found():
             revision = await files.revision(revision_id)
+        project = await found_project(projects, revision.project_id)
         try:
             await files.of(revision.project_id).revert(revision_id)
         except WorkspaceError as refusal:
             if is_scripted(request):
                 raise Invalid(str(refusal)) from refusal
-            project = await found_project(projects, revision.project_id)
             known = {"project": project, "part": "files", "revision": revision, "problem": str(refusal)}
             return html(to_html("files/revision.html", **known), status=409)
         if not is_scripted(request):
@@ -207,11 +208,6 @@ async def file_page(
 
 def address(project_id: UUID, path: str) -> str:
     return f"/p/{project_id}/file?path={quote(path)}"
-
-
-def attachment(name: str) -> str:
-    """RFC 6266, with the name in UTF-8 (RFC 8187)."""
-    return f"attachment; filename*=UTF-8''{quote(name, safe='')}"
 
 
 async def pieces(file: UploadFile) -> AsyncIterator[bytes]:

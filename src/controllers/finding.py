@@ -6,20 +6,21 @@ from uuid import UUID
 from litestar import Request
 
 from ..errors import Busy, Invalid, NotFound
+from ..persistence.reach import within_reach
 from ..persistence.repositories import Conversations, Messages, Projects, Runs
 from ..persistence.tables import Conversation, Message, Project, Run
 from ..runs.journal import Journal
 
 
 async def found(conversations: Conversations, id: UUID) -> Conversation:
-    if row := await conversations.find(id):
+    if row := await within_reach(conversations.session, lambda: conversations.find(id)):
         return row
     raise missing_conversation()
 
 
 async def found_run(runs: Runs, id: UUID) -> Run:
     """A run; the connection is given back, because whoever asks goes on to read or follow its log with another."""
-    run = await runs.find(id)
+    run = await within_reach(runs.session, lambda: runs.find(id))
     await runs.session.close()
     if run is None:
         raise NotFound("There is no such run.")
@@ -28,7 +29,7 @@ async def found_run(runs: Runs, id: UUID) -> Run:
 
 async def found_message(messages: Messages, id: UUID, role: str = "") -> Message:
     """`role`: the only one that is looked for."""
-    message = await messages.find(id)
+    message = await within_reach(messages.session, lambda: messages.find(id))
     if message is None or (role and message.role != role):
         raise NotFound("There is no such message.")
     return message
@@ -49,7 +50,7 @@ def missing_project() -> NotFound:
 
 
 async def found_project(projects: Projects, id: UUID) -> Project:
-    if row := await projects.find(id):
+    if row := await within_reach(projects.session, lambda: projects.find(id)):
         return row
     raise missing_project()
 

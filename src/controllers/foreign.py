@@ -10,13 +10,15 @@ from litestar import Response
 from litestar.exceptions import InternalServerException
 from msgspec import Struct
 
+from ..accounts.person import Person
 from ..agents.events import Event
 from ..agents.exchange import Message
 from ..agents.team import Team
-from ..errors import Invalid, NotFound, Unavailable
+from ..errors import Invalid, NotFound, RiverrunError
 from ..rendering import sse
 from ..runs.journal import Journal
 from ..runs.runner import Runner
+from .access import Admission, while_admitted
 from .body import clean, printable, words
 from .problems import AnyRequest, answer_riverrun_error
 
@@ -89,9 +91,9 @@ def text_of(content: Content) -> str:
             return ""
 
 
-async def found_team(runner: Runner, name: str, *, field: str, code: str) -> Team:
+async def found_team(runner: Runner, name: str, person: Person, *, field: str, code: str) -> Team:
     try:
-        return await runner.teams.find(name)
+        return await runner.teams.find(name, person.id)
     except Invalid as unknown:
         raise NotFound(unknown.message, field=field, extra={"code": code}) from unknown
 
@@ -140,18 +142,19 @@ async def translated(
     journal: Journal,
     run_id: UUID,
     tell: Callable[[Event], Iterable[Json]],
-    lost: Callable[[Unavailable], Json],
+    lost: Callable[[RiverrunError], Json],
+    admission: Admission | None,
 ) -> AsyncGenerator[bytes, None]:
     """A run as Server-Sent Events of another protocol. Comments fill the time for which it has no words."""
     clock = asyncio.get_running_loop().time
     heard_at = clock()
     try:
-        async for batch in journal.follow(run_id):
+        async for batch in while_admitted(journal.follow(run_id), admission, journal.heartbeat):
             frames = b"".join(frame(told) for record in batch for told in tell(record.event))
             if frames or not batch or clock() - heard_at >= journal.heartbeat:
                 yield frames or sse.HEARTBEAT
                 heard_at = clock()
-    except Unavailable as failure:
+    except RiverrunError as failure:
         yield frame(lost(failure))
 
 

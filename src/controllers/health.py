@@ -7,6 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..runs.runner import Runner
+from .limits import UNCOUNTED
 
 
 class Health(Struct):
@@ -17,7 +18,7 @@ class Health(Struct):
     runs: int
 
 
-@get("/health", tags=("operation",), opt={"exclude_from_compression": True})
+@get("/health", tags=("operation",), opt={"exclude_from_compression": True, "public": True, **UNCOUNTED})
 async def check_health(db_session: NamedDependency[AsyncSession], runner: NamedDependency[Runner]) -> Health:
     """Tells whether riverrun works. 200 when the database answers, 503 otherwise."""
     await db_session.execute(text("SELECT 1"))

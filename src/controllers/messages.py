@@ -10,21 +10,24 @@ from litestar.params import Body, FromPath
 from msgspec import Struct
 from sqlalchemy.exc import SQLAlchemyError
 
+from ..accounts.person import Person
 from ..agents.teams import DEFAULT
 from ..errors import Busy, Invalid, NotFound, RiverrunError, StorageUnavailable, Unavailable
-from ..persistence.repositories import Conversations, Messages, Projects, Runs
-from ..persistence.tables import DEFAULT_PROJECT, Conversation, Run
+from ..persistence.repositories import Conversations, Messages, Runs
+from ..persistence.tables import Conversation, Run
+from ..persistence.writer import passing_as_unavailable
 from ..rendering.fragments import partial
 from ..rendering.templates import to_html
 from ..runs.journal import Journal, now
 from ..runs.runner import Runner
 from ..runs.view import RunView
 from ..runs.work import Started
+from .access import reach_to
 from .answers import PageRequest, html, is_scripted, partials, see
 from .body import words
 from .conversations import Shelf, acts_html, document_title, heading, messages_html, page
 from .exchanges import Exchanges, Part
-from .finding import found, found_message, found_project, settled
+from .finding import found, found_message, settled
 
 
 class Said(Struct):
@@ -56,18 +59,18 @@ class MessagePages(Controller):
         conversations: NamedDependency[Conversations],
         exchanges: NamedDependency[Exchanges],
         runs: NamedDependency[Runs],
-        projects: NamedDependency[Projects],
         runner: NamedDependency[Runner],
+        person: NamedDependency[Person],
     ) -> Response[Any]:
         conversation_id = id_of(data.conversation)
-        project_id = id_of(data.project, "project") or DEFAULT_PROJECT
+        project_id = id_of(data.project, "project") or person.home_id
         try:
             content = words(data.content, runner.message_limit)
-            if conversation_id is None and project_id != DEFAULT_PROJECT:  # which cannot have been deleted
-                await found_project(projects, project_id)
-                await projects.session.close()
             try:
-                started = await runner.start(content, data.team, conversation_id, project_id)
+                with passing_as_unavailable():
+                    started = await runner.start(
+                        content, data.team, conversation_id, project_id, reach=reach_to(person, write=True)
+                    )
             except Busy:
                 at_work = await runs.running_in(conversation_id) if conversation_id else None
                 await runs.session.close()
@@ -80,7 +83,7 @@ class MessagePages(Controller):
             composer: dict[str, Any] = {"draft": data.content, "problem": error.message, "streaming": bool(data.stream)}
             try:
                 current = await conversations.find(conversation_id) if conversation_id else None
-                shelf = await Shelf.of(conversations, runner, current.project_id if current else project_id)
+                shelf = await Shelf.of(conversations, runner, person, current.project_id if current else project_id)
                 part = await exchanges.shown(current) if current else Part([])
             except (SQLAlchemyError, OSError, StorageUnavailable, NotFound):
                 # What was written counts more than the rest of the page, which is missing now.
@@ -104,12 +107,14 @@ class MessagePages(Controller):
         conversations: NamedDependency[Conversations],
         exchanges: NamedDependency[Exchanges],
         runner: NamedDependency[Runner],
+        person: NamedDependency[Person],
     ) -> Response[Any]:
         """Says something else in a message's place: a branch of its own, beside the one that there is."""
         message = await found_message(exchanges.messages, message_id, "user")
         content = words(data.content, runner.message_limit)
         await conversations.session.close()
-        started = await runner.start(content, None, message.conversation_id, parent_id=message.parent_id)
+        reach = reach_to(person, write=True)
+        started = await runner.start(content, None, message.conversation_id, parent_id=message.parent_id, reach=reach)
         if not is_scripted(request):
             return see(f"/c/{started.conversation_id}?live=1#message-{started.user_message_id}")
         return await branch(await found(conversations, started.conversation_id), exchanges)
@@ -194,12 +199,15 @@ def exchange(started: Started, content: str, run: RunView, team: str, project_id
 
 
 async def ended(journal: Journal, started: Started) -> RunView:
-    """The run once it has ended; as it is when database or server go away, for a page can follow it later."""
+    """The run once it has ended; as it is when it asks the person something, or when database or server go away: a
+    page can follow it later."""
     view = RunView(started.run_id, started.message_id)
     try:
         async for batch in journal.follow(started.run_id):
             for record in batch:
                 view.apply(record.event)
+            if view.asking:
+                break
     except Unavailable:
         pass
     return view

@@ -37,11 +37,14 @@ from ..errors import (
     Forbidden,
     Internal,
     Invalid,
+    Misdirected,
     NotFound,
     RiverrunError,
     RunFailed,
     StorageUnavailable,
     TooLarge,
+    TooManyRequests,
+    TooSlow,
     Unauthorized,
     UnsupportedMedia,
 )
@@ -208,9 +211,12 @@ def common_errors(operation: Operation, method: str) -> Iterator[type[RiverrunEr
     if operation.tags != [OPERATION]:
         yield Unauthorized
         yield Forbidden
+        yield TooManyRequests
+    yield Misdirected
     if any(parameter.param_in == "path" for parameter in parameters):
         yield NotFound
     if operation.request_body:
+        yield TooSlow
         yield TooLarge
         yield UnsupportedMedia
     yield Internal

@@ -1,7 +1,8 @@
 """Keeps other sites from changing things through a person's browser, and lets chosen ones use what is for programs.
 
 A browser says where a request comes from (`Sec-Fetch-Site`, `Origin`); a program that is no browser says neither and
-carries nobody's cookies, so it is not in the way.
+carries nobody's cookies, so it is not in the way. What brings a session's cookie has to say it. That is enough for
+forms to need no token (OWASP's Fetch Metadata policy), together with check_host and the cookie's SameSite.
 """
 
 from collections.abc import Awaitable, Callable
@@ -17,6 +18,8 @@ from litestar.types import Message, Scope
 from ..errors import Forbidden
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+SAME = frozenset({"same-origin", "none"})  # none: the person's own doing, as with a bookmark
+SESSION_COOKIE = "riverrun_session"
 FOR_PROGRAMS = ("/api/", "/v1/", "/agui/")
 ANY = "*"
 # `*` does not cover Authorization. The rest cannot be listed: OpenAI's client alone adds ten headers of its own.
@@ -42,15 +45,24 @@ def check_origin(own: frozenset[str], guests: frozenset[str]) -> Callable[[Reque
     return check
 
 
-def is_welcome(connection: ASGIConnection[Any, Any, Any, Any], own: frozenset[str], guests: frozenset[str]) -> bool:
+def is_welcome(
+    connection: ASGIConnection[Any, Any, Any, Any], own: frozenset[str], guests: frozenset[str] = frozenset()
+) -> bool:
     """Whether a change may come from there. `own`: further `https://host:port` at which riverrun itself is reached;
     `guests`: other origins, which may only use what is for programs."""
-    origin = connection.headers.get("origin")
+    origin, site = connection.headers.get("origin"), connection.headers.get("sec-fetch-site")
     if origin is None:
-        return connection.headers.get("sec-fetch-site", "none") in ("same-origin", "none")
+        return site in SAME or (site is None and not brings_session(connection))
     if origin in own or (is_for_programs(connection.scope) and is_guest(origin, guests)):
         return True
-    return origin != "null" and urlsplit(origin).netloc == connection.headers.get("host")
+    if origin == "null" or urlsplit(origin).netloc != connection.headers.get("host"):
+        return False
+    return site is None or site in SAME  # else it is the same host over another scheme, as a network can forge it
+
+
+def brings_session(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
+    """So it is a browser, which acts for somebody. One too old to say where a change comes from may change nothing."""
+    return SESSION_COOKIE in connection.cookies
 
 
 def is_guest(origin: str, guests: frozenset[str]) -> bool:

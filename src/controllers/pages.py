@@ -2,6 +2,7 @@
 
 from litestar import Controller
 
+from .accounts import AccountPages, SignInPages
 from .agents import AgentPages
 from .conversations import ConversationPages
 from .documents import DocumentPages
@@ -9,10 +10,13 @@ from .exports import ExportPages, ImportPages
 from .files import FilePages, RevisionPages
 from .memories import MemoryPages
 from .messages import MessagePages
+from .people import PeoplePages
 from .projects import ProjectPages
+from .provider import ProviderPages
 from .replays import ReplayPages
 from .runs import RunPages
 from .sample import SamplePages
+from .sharing import SharingPages
 from .teams import TeamPages
 from .tokens import TokenPages
 from .tool_servers import ToolPages
@@ -34,4 +38,9 @@ controllers: list[type[Controller]] = [
     AgentPages,
     TeamPages,
     TokenPages,
+    SignInPages,
+    ProviderPages,
+    AccountPages,
+    PeoplePages,
+    SharingPages,
 ]

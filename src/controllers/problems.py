@@ -4,18 +4,27 @@ import logging
 import re
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 from uuid import UUID
 
 from litestar import Request, Response
-from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions import HTTPException, TooManyRequestsException, ValidationException
 from litestar.plugins.problem_details import ProblemDetailsException
-from litestar.response import Template
-from litestar.status_codes import HTTP_500_INTERNAL_SERVER_ERROR
+from litestar.response import Redirect, Template
+from litestar.status_codes import HTTP_303_SEE_OTHER, HTTP_500_INTERNAL_SERVER_ERROR
 from msgspec import UNSET, Struct, UnsetType
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..agents.events import FinalMessage
-from ..errors import Internal, Invalid, RiverrunError, RunFailed, StorageUnavailable
+from ..errors import (
+    Internal,
+    Invalid,
+    RiverrunError,
+    RunFailed,
+    SignInNeeded,
+    StorageUnavailable,
+    TooManyRequests,
+)
 from ..persistence.writer import is_passing
 
 log = logging.getLogger(__name__)
@@ -30,6 +39,7 @@ SENTENCES = {
     405: "This address does not take that method; the Allow header names those that it takes.",
     413: "More was sent than is taken at once.",
 }
+MANY_PARTS = "Request Entity Too Large"  # which Litestar says with 400, of a form
 NO_BODY = "There is no body where one is needed."  # of which Litestar tells no more than the parameter's name
 NO_STORE = {"Cache-Control": "no-store"}
 
@@ -68,8 +78,39 @@ def answer_riverrun_error(request: AnyRequest, error: RiverrunError) -> Response
     return answer(request, error.status, error.message, extra, error.headers)
 
 
+def answer_stranger(request: AnyRequest, error: SignInNeeded) -> Response[Any]:
+    """To the page where one signs in, and from there back to what was asked for."""
+    if request.url.path.startswith(PROGRAMS):
+        return answer_riverrun_error(request, error)
+    if "hx-request" in request.headers:
+        page = urlsplit(request.headers.get("hx-current-url", ""))
+        headers = {**NO_STORE, "HX-Redirect": sign_in_page(page.path, page.query)}
+        return Response("", status_code=error.status, headers=headers, media_type="text/html")
+    if request.method != "GET":
+        page = urlsplit(request.headers.get("referer", ""))
+        context = {"sign_in": sign_in_page(page.path, page.query), "written": error.written}
+        return Template(
+            "accounts/signed_out.html",
+            context=context,
+            status_code=error.status,
+            media_type="text/html",
+            headers=NO_STORE,
+        )
+    path = sign_in_page(request.url.path, request.url.query)
+    return Redirect(path, status_code=HTTP_303_SEE_OTHER, headers=NO_STORE)
+
+
+def sign_in_page(path: str, query: str) -> str:
+    wanted = f"{path}?{query}" if query else path
+    return "/sign-in" if wanted in ("", "/") else f"/sign-in?{urlencode({'next': wanted})}"
+
+
+def answer_too_many(request: AnyRequest, error: TooManyRequestsException) -> Response[Any]:
+    return answer_riverrun_error(request, TooManyRequests(error.headers or {}))
+
+
 def answer_http_exception(request: AnyRequest, error: HTTPException) -> Response[Any]:
-    status = error.status_code
+    status = 413 if error.detail == MANY_PARTS else error.status_code
     detail = SENTENCES.get(status, error.detail)
     extra: dict[str, Any] = {"code": CODES.get(status, "invalid")}
     if isinstance(error, ValidationException) and isinstance(error.extra, list) and error.extra:
@@ -146,7 +187,9 @@ def title(status: int) -> str:
 
 
 HANDLERS: dict[type[Exception] | int, Any] = {
+    SignInNeeded: answer_stranger,
     RiverrunError: answer_riverrun_error,
+    TooManyRequestsException: answer_too_many,
     HTTPException: answer_http_exception,
     SQLAlchemyError: answer_database_error,
     OSError: answer_database_error,

@@ -10,6 +10,7 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody, PathParameter
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from ..accounts.person import Person
 from ..agents.teams import DEFAULT
 from ..errors import Full
 from ..persistence import tables
@@ -91,17 +92,23 @@ class ProjectsApi(Controller):
     tags = ("projects",)
 
     @get()
-    async def list_projects(self, projects: NamedDependency[Projects]) -> list[Project]:
+    async def list_projects(
+        self, projects: NamedDependency[Projects], person: NamedDependency[Person]
+    ) -> list[Project]:
         """Lists projects. The default project first, the others by name."""
-        return [Project.of(row) for row in await projects.by_name()]
+        return [Project.of(row) for row in await projects.by_name(person.home_id)]
 
     @post()
     async def create_project(
-        self, data: JSONBody[NewProject], projects: NamedDependency[Projects], runner: NamedDependency[Runner]
+        self,
+        data: JSONBody[NewProject],
+        projects: NamedDependency[Projects],
+        runner: NamedDependency[Runner],
+        person: NamedDependency[Person],
     ) -> Project:
         """Makes a project."""
-        values = await described(data.name, data.instructions, data.team, runner)
-        return Project.of(await create_project(projects, **values))
+        values = await described(data.name, data.instructions, data.team, runner, person)
+        return Project.of(await create_project(projects, person, **values))
 
     @patch("/{project_id:uuid}")
     async def change_project(
@@ -110,6 +117,7 @@ class ProjectsApi(Controller):
         data: JSONBody[ProjectChange],
         projects: NamedDependency[Projects],
         runner: NamedDependency[Runner],
+        person: NamedDependency[Person],
     ) -> Project:
         """Changes what is given of a project."""
         row = await found_project(projects, project_id)
@@ -118,6 +126,7 @@ class ProjectsApi(Controller):
             row.instructions if data.instructions is UNSET else data.instructions,
             row.team if data.team is UNSET else data.team,
             runner,
+            person,
         )
         await projects.change(project_id, **values)
         await projects.session.commit()
@@ -162,6 +171,6 @@ class TeamsApi(Controller):
     tags = ("teams",)
 
     @get()
-    async def list_teams(self, runner: NamedDependency[Runner]) -> Sequence[Team]:
+    async def list_teams(self, runner: NamedDependency[Runner], person: NamedDependency[Person]) -> Sequence[Team]:
         """Lists teams. Built-in ones, those of installed packages, and people's own."""
-        return [Team(team.name, team.title, team.description) for team in await runner.teams.all()]
+        return [Team(team.name, team.title, team.description) for team in await runner.teams.all(person.id)]

@@ -20,7 +20,8 @@ from ..runs.journal import Journal
 from ..runs.replay import LONGEST_PAUSE, Moment, moment_of, paced
 from .answers import PageRequest, html, is_scripted, partials
 from .finding import cursor_of, found, found_run
-from .runs import Cursor, frame
+from .limits import STREAMING
+from .runs import Cursor
 
 SPEEDS = {1: "1×", 2: "2×", 5: "5×", 10: "10×", 0: "as fast as it goes"}
 SHORTEST = 100  # frames that a run has when it is played as fast as it goes: about three seconds
@@ -62,7 +63,7 @@ class ReplayPages(Controller):
         await conversations.session.close()
         return html(await asyncio.to_thread(to_html, "replays/show.html", **known))
 
-    @get("/stream", opt={"exclude_from_compression": True})
+    @get("/stream", opt=STREAMING)
     async def stream(
         self,
         request: PageRequest,
@@ -112,7 +113,8 @@ async def frames(journal: Journal, moment: Moment, speed: int) -> AsyncGenerator
             back = events[-2].seq if len(events) > 1 else moment.seq
             moment = moment._replace(event=events[-1], back=back, on=moment.last)
             is_last = moment.seq == moment.last
-            yield frame(changes + told(moment) + "".join(steps(moment) if is_last else ()), moment.seq)
+            changes += told(moment) + "".join(steps(moment) if is_last else ())
+            yield sse.message(changes, id=moment.seq)
     except (StorageUnavailable, SQLAlchemyError, OSError):
         return  # without the closing event the page comes back by itself
     yield sse.message("", event="done")

@@ -15,8 +15,9 @@ from litestar.response import Stream
 from msgspec import Struct
 from sqlalchemy.exc import SQLAlchemyError
 
-from ..agents.events import AgentChunk
-from ..errors import Unavailable
+from ..accounts.person import Person
+from ..agents.events import AgentChunk, Word
+from ..errors import RiverrunError
 from ..persistence.repositories import Conversations, Runs
 from ..persistence.tables import Run
 from ..rendering import sse
@@ -25,14 +26,18 @@ from ..rendering.templates import to_html
 from ..runs.history import view_of
 from ..runs.journal import Journal, Recorded
 from ..runs.runner import Runner
+from .access import Admission, reach_to, still_admitted, while_admitted
 from .answers import PageRequest, html, is_scripted, nothing, partials, see
-from .body import short_entry
+from .body import entry, short_entry
 from .exchanges import Exchanges
 from .finding import cursor_of, found, found_run
+from .limits import STREAMING
 from .messages import branch
 
 FRAME = 1 / 30  # seconds between two frames of text: what an eye and a page can take in
 SHARE = 4  # a frame that took long is followed by a pause of so many times that long
+
+REASON_LIMIT = 500  # characters that a person says to a call
 
 Cursor = Annotated[int, Parameter(ge=0, le=2**63 - 1)]
 
@@ -44,11 +49,16 @@ class Retry(Struct):
     model: str = ""
 
 
+class Approval(Struct):
+    decision: Word
+    reason: str = ""
+
+
 class RunPages(Controller):
     path = "/runs/{run_id:uuid}"
     include_in_schema = False
 
-    @get("/stream", opt={"exclude_from_compression": True})
+    @get("/stream", opt=STREAMING)
     async def stream(
         self,
         request: PageRequest,
@@ -60,7 +70,7 @@ class RunPages(Controller):
         """The run as partials over Server-Sent Events, from `after` or Last-Event-ID, whichever is further."""
         run = await found_run(runs, run_id)
         cursor = cursor_of(request, after)
-        content = frames(journal, run, cursor)
+        content = frames(journal, run, cursor, still_admitted(request, run_id))
         return Stream(content, media_type=sse.MEDIA_TYPE, headers=sse.HEADERS)
 
     @get("/snapshot")
@@ -86,14 +96,38 @@ class RunPages(Controller):
             return partials(stopping, announce("Stopping …"))
         return see(f"/c/{run.conversation_id}?live=1#message-{run.message_id}")
 
+    @post("/approvals/{call_id:str}")
+    async def decide(
+        self,
+        request: PageRequest,
+        run_id: FromPath[UUID],
+        call_id: FromPath[str],
+        data: Annotated[Approval, Body(media_type=RequestEncodingType.URL_ENCODED)],
+        runs: NamedDependency[Runs],
+        runner: NamedDependency[Runner],
+        person: NamedDependency[Person],
+    ) -> Response[Any]:
+        """What a person says to a call that asks them; what comes of it follows as events."""
+        run = await found_run(runs, run_id)
+        reason = entry(data.reason, REASON_LIMIT, "reason")
+        await runner.decide(run, call_id, data.decision, reason, by=person.name)
+        if is_scripted(request):
+            return nothing()
+        return see(f"/c/{run.conversation_id}?live=1#message-{run.message_id}")
+
     @get("/retries/new")
     async def ask_again(
-        self, request: PageRequest, run_id: FromPath[UUID], runs: NamedDependency[Runs], runner: NamedDependency[Runner]
+        self,
+        request: PageRequest,
+        run_id: FromPath[UUID],
+        runs: NamedDependency[Runs],
+        runner: NamedDependency[Runner],
+        person: NamedDependency[Person],
     ) -> Response[Any]:
         """Who shall write the further reply."""
         run = await found_run(runs, run_id)
         template = "runs/_retry_with.html" if is_scripted(request) else "runs/retry.html"
-        return html(to_html(template, run=run, teams=await runner.teams.all(), model=runner.model.name))
+        return html(to_html(template, run=run, teams=await runner.teams.all(person.id), model=runner.model.name))
 
     @post("/retries")
     async def retry(
@@ -105,16 +139,20 @@ class RunPages(Controller):
         conversations: NamedDependency[Conversations],
         exchanges: NamedDependency[Exchanges],
         runner: NamedDependency[Runner],
+        person: NamedDependency[Person],
     ) -> Response[Any]:
         """A further reply to the same message, beside the one that there is."""
         run = await found_run(runs, run_id)
-        started = await runner.retry(run, data.team, short_entry(data.model, 200, "model"))
+        model = short_entry(data.model, 200, "model")
+        started = await runner.retry(run, data.team, model, reach=reach_to(person, write=True))
         if not is_scripted(request):
             return see(f"/c/{run.conversation_id}?live=1#message-{started.message_id}")
         return await branch(await found(conversations, run.conversation_id), exchanges)
 
 
-async def frames(journal: Journal, run: Run, cursor: int) -> AsyncGenerator[bytes, None]:
+async def frames(
+    journal: Journal, run: Run, cursor: int, admission: Admission | None = None
+) -> AsyncGenerator[bytes, None]:
     """What happened so far as one snapshot, unless the page has it; then every change, with its cursor."""
     # So that the page knows soon whether streams get through, and later whether this one still does.
     yield sse.message(f"{journal.heartbeat:g}", event="open")
@@ -122,38 +160,36 @@ async def frames(journal: Journal, run: Run, cursor: int) -> AsyncGenerator[byte
         view = await view_of(run, journal)
         fragments = Fragments(view)
         if view.seq != cursor:
-            yield frame(fragments.snapshot(), view.seq)
+            yield sse.message(fragments.snapshot(), id=view.seq)
         if view.running:
-            async with aclosing(changes_of(journal, fragments)) as changes:
+            async with aclosing(changes_of(journal, fragments, admission)) as changes:
                 async for change in changes:
                     yield change
-    except (Unavailable, SQLAlchemyError, OSError):
+    except (RiverrunError, SQLAlchemyError, OSError):
         return  # without the closing event the page comes back by itself, and finds the database or an error
     yield sse.message("", event="done")
 
 
-async def changes_of(journal: Journal, fragments: Fragments) -> AsyncGenerator[bytes, None]:
+async def changes_of(
+    journal: Journal, fragments: Fragments, admission: Admission | None
+) -> AsyncGenerator[bytes, None]:
     view = fragments.view
+    followed = while_admitted(journal.follow(view.run_id, view.seq), admission, journal.heartbeat)
     try:
-        async with aclosing(journal.follow(view.run_id, view.seq)) as batches:
+        async with aclosing(followed) as batches:
             async for batch in batches:
                 if not batch:
                     yield sse.message("", event="heartbeat")  # a comment would not reach the page's script
                     continue
                 began = time.perf_counter()
                 if changes := await fragments.apply(record.event for record in batch):
-                    yield frame(changes, view.seq)
+                    yield sse.message(changes, id=view.seq)
                 if view.running:
                     pause = SHARE * (time.perf_counter() - began)
                     await asyncio.sleep(max(pause, FRAME if has_text(batch) else 0))
     finally:
         journal.lately.keep(view)
         fragments.keep()
-
-
-def frame(changes: str, seq: int) -> bytes:
-    # A carriage return would end a line of the stream; in HTML it is a line feed all the same.
-    return sse.message(changes.replace("\r\n", "\n").replace("\r", "\n"), id=seq)
 
 
 def has_text(batch: list[Recorded]) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from litestar import Controller, Response, post
 from litestar.di import NamedDependency
 
+from ..accounts.person import Person
 from ..knowledge.library import Library
 from ..persistence.repositories import Projects
 from ..workspace.files import Files
@@ -32,10 +33,11 @@ class SamplePages(Controller):
     async def create(
         self,
         projects: NamedDependency[Projects],
+        person: NamedDependency[Person],
         files: NamedDependency[Files],
         library: NamedDependency[Library],
     ) -> Response[Any]:
-        project = await create_project(projects, NAME, INSTRUCTIONS)
+        project = await create_project(projects, person, NAME, INSTRUCTIONS)
         for path, content in await asyncio.to_thread(contents, SAMPLE / "files"):
             await files.of(project.id).upload(path, whole(content))
         for path, content in await asyncio.to_thread(contents, SAMPLE / "documents"):

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 
+from ..agents.events import Word
 from ..errors import Invalid, RiverrunError
 from .problems import field_of
 
@@ -77,7 +78,15 @@ class Cancel(Message, frozen=True):
     run_id: UUID
 
 
-Request = Auth | Send | Follow | Unfollow | Cancel | Ping | Pong
+class Approve(Message, frozen=True):
+    id: Id
+    run_id: UUID
+    call_id: Annotated[str, msgspec.Meta(max_length=40)]
+    decision: Word
+    reason: Annotated[str, msgspec.Meta(max_length=500)] = ""
+
+
+Request = Auth | Send | Follow | Unfollow | Cancel | Approve | Ping | Pong
 
 
 # From the server
@@ -111,6 +120,14 @@ class Unfollowed(Message, frozen=True):
 class Cancelling(Message, frozen=True):
     id: Id
     run_id: UUID
+
+
+class Approved(Message, frozen=True):
+    """What was decided is saved, whatever that was."""
+
+    id: Id
+    run_id: UUID
+    call_id: str
 
 
 class Refused(Message, frozen=True):

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
-from contextlib import aclosing, suppress
+from collections.abc import Iterator
+from contextlib import aclosing, contextmanager, suppress
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -12,19 +14,35 @@ from litestar.exceptions import WebSocketDisconnect
 from sqlalchemy.exc import SQLAlchemyError
 from uuid_utils.compat import uuid7
 
+from ..accounts.person import Person
 from ..agents.events import Complete
-from ..errors import Internal, Invalid, Restarting, RiverrunError, StorageUnavailable, Unauthorized
-from ..persistence.repositories import Projects, Runs
-from ..persistence.tables import DEFAULT_PROJECT
+from ..errors import (
+    Forbidden,
+    Internal,
+    Invalid,
+    NotFound,
+    Restarting,
+    RiverrunError,
+    StorageUnavailable,
+    TooManyRequests,
+    TooManyStreams,
+    Unauthorized,
+)
+from ..persistence.reach import Reach, keep_within
+from ..persistence.repositories import Runs
+from ..persistence.tables import Run
 from ..persistence.writer import is_passing
 from ..runs.journal import Journal, Sessions
 from ..runs.runner import Runner
 from ..settings import Settings
-from .access import Gate, Scope, bearer_of
-from .body import words
-from .finding import found_project, found_run, head_after
+from .access import Gate, Scope, address_of, bearer_of, check_run, reach_to, while_admitted
+from .body import entry, words
+from .finding import found_run, head_after
+from .limits import Limits, who
 from .origin import is_welcome
 from .socket_messages import (
+    Approve,
+    Approved,
     Auth,
     Cancel,
     Cancelling,
@@ -80,6 +98,7 @@ class Connection:
         self._journal: Journal = state.journal
         self._sessions: Sessions = state.sessions
         self._gate: Gate = state.gate
+        self._limits: Limits = state.limits
         self._bearer = bearer_of(socket)
         self._token_may_come = "authorization" not in socket.headers
         self._tasks = asyncio.TaskGroup()
@@ -94,9 +113,10 @@ class Connection:
         """Returns when it has ended, on whichever side; runs go on."""
         try:
             async with self._tasks:
-                await self._welcome()
-                self._tasks.create_task(self._beat(), name=f"beat {self.id}")
-                await self._listen()
+                with self._place():
+                    await self._welcome()
+                    self._tasks.create_task(self._beat(), name=f"beat {self.id}")
+                    await self._listen()
         except ExceptionGroup as failures:
             endings, unexpected = failures.split(Ended)
             if unexpected is not None:
@@ -104,6 +124,15 @@ class Connection:
                 await self._close(Ended(CloseCode.INTERNAL, Internal().message))
             elif endings is not None:
                 await self._close(endings.exceptions[0])
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        """Among the streams of whoever this is."""
+        try:
+            with self._limits.streams.held(who(self._socket)):
+                yield
+        except TooManyStreams as refusal:
+            raise Ended(CloseCode.TOO_MANY, refusal.message) from refusal
 
     # Coming in
 
@@ -114,7 +143,10 @@ class Connection:
         if self._gate.required and self._token_may_come:
             await self._wait_for_token()
         try:
+            await self._limits.count(self._socket)
             await self._need("read")
+        except TooManyRequests as refusal:
+            raise Ended(CloseCode.TOO_MANY, refusal.message) from refusal
         except StorageUnavailable as failure:
             raise Ended(CloseCode.UNAVAILABLE, failure.message) from failure
         await self._tell(Connected(self.id, self._journal.heartbeat))
@@ -127,10 +159,10 @@ class Connection:
                     self._bearer = first.token
         self._token_may_come = False
 
-    async def _need(self, scope: Scope) -> None:
-        """Asked for each request: a token that was revoked since counts no more. Raises Forbidden."""
+    async def _need(self, scope: Scope) -> Person:
+        """Who asks. Asked for each request: a token that was revoked since counts no more. Raises Forbidden."""
         try:
-            await self._gate.admit(self._bearer, scope)
+            return await self._gate.admit(self._bearer, scope, address_of(self._socket))
         except Unauthorized as refusal:
             raise Ended(CloseCode.UNAUTHORISED, refusal.message) from refusal
 
@@ -160,6 +192,8 @@ class Connection:
 
     async def _answer(self, request: Request) -> None:
         try:
+            if not isinstance(request, Ping | Pong):
+                await self._limits.count(self._socket)
             match request:
                 case Send():
                     await self._send(request)
@@ -169,6 +203,8 @@ class Connection:
                     await self._unfollow(request)
                 case Cancel():
                     await self._cancel(request)
+                case Approve():
+                    await self._approve(request)
                 case Ping(id):
                     await self._tell(Pong(id))
                 case Auth(token) if self._token_may_come:
@@ -180,16 +216,16 @@ class Connection:
             await self._tell(Refused.of(as_refusal(error), getattr(request, "id", None)))
 
     async def _send(self, request: Send) -> None:
-        await self._need("chat")
+        person = await self._need("chat")
         if request.follow:
             self._make_sure_of_room()
         content = words(request.content, self._runner.message_limit)
-        project_id = request.project_id or DEFAULT_PROJECT
-        if request.conversation_id is None and project_id != DEFAULT_PROJECT:  # which cannot have been deleted
-            async with self._sessions() as session:
-                await found_project(Projects(session=session), project_id)
+        project_id = request.project_id or person.home_id
         # A client that leaves meanwhile must not leave a run behind that is saved and that nobody works on.
-        started = await asyncio.shield(self._runner.start(content, request.team, request.conversation_id, project_id))
+        starting = self._runner.start(
+            content, request.team, request.conversation_id, project_id, reach=reach_to(person, write=True)
+        )
+        started = await asyncio.shield(starting)
         await self._tell(
             Started(
                 request.id,
@@ -203,11 +239,11 @@ class Connection:
             self._begin(request.id, started.run_id, 0)
 
     async def _follow(self, request: Follow) -> None:
-        await self._need("read")
+        person = await self._need("read")
         if request.run_id in self._follows:
             raise Invalid("This connection follows the run already.", field="run_id")
         self._make_sure_of_room()
-        await self._found_run(request.run_id)
+        await self._found_run(request.run_id, reach_to(person, write=False))
         await head_after(self._journal, request.run_id, request.after)
         await self._tell(Following(request.id, request.run_id))
         self._begin(request.id, request.run_id, request.after)
@@ -220,18 +256,26 @@ class Connection:
         await self._tell(Unfollowed(request.id, request.run_id))
 
     async def _cancel(self, request: Cancel) -> None:
-        await self._need("chat")
-        await self._found_run(request.run_id)
+        person = await self._need("chat")
+        await self._found_run(request.run_id, reach_to(person, write=True))
         await self._runner.cancel(request.run_id)
         await self._tell(Cancelling(request.id, request.run_id))
+
+    async def _approve(self, request: Approve) -> None:
+        person = await self._need("chat")
+        run = await self._found_run(request.run_id, reach_to(person, write=True))
+        reason = entry(request.reason, 500, "reason")
+        await self._runner.decide(run, request.call_id, request.decision, reason, by=person.name)
+        await self._tell(Approved(request.id, request.run_id, request.call_id))
 
     def _make_sure_of_room(self) -> None:
         if len(self._follows) >= FOLLOW_LIMIT:
             raise Ended(CloseCode.TOO_MANY, f"One connection follows up to {FOLLOW_LIMIT} runs; open another.")
+        self._limits.streams.check(who(self._socket))
 
-    async def _found_run(self, run_id: UUID) -> None:
+    async def _found_run(self, run_id: UUID, reach: Reach | None) -> Run:
         async with self._sessions() as session:
-            await found_run(Runs(session=session), run_id)
+            return await found_run(Runs(session=keep_within(session, reach)), run_id)
 
     # What the client gets
 
@@ -243,12 +287,18 @@ class Connection:
     async def _pass_on(self, request_id: str, run_id: UUID, after: int) -> None:
         """The run's events as fast as the client takes them; one that lags reads from the log, not from memory."""
         complete = False
+        admission = None if self._bearer is None and not self._gate.required else partial(self._check, run_id)
         try:
-            async with aclosing(self._journal.follow(run_id, after)) as batches:
-                async for batch in batches:
-                    for record in batch:
-                        await self._put(record.payload)
-                        complete = isinstance(record.event, Complete)
+            batches = while_admitted(self._journal.follow(run_id, after), admission, self._journal.heartbeat)
+            with self._place():
+                async with aclosing(batches):
+                    async for batch in batches:
+                        for record in batch:
+                            await self._put(record.payload)
+                            complete = isinstance(record.event, Complete)
+        except (NotFound, Forbidden) as refusal:
+            await self._tell(Refused.of(refusal, request_id))
+            return
         except Restarting as failure:
             raise Ended(CloseCode.RESTART, failure.message) from failure
         except StorageUnavailable as failure:
@@ -256,6 +306,10 @@ class Connection:
             raise Ended(CloseCode.UNAVAILABLE, failure.message) from failure
         if not complete:  # the cursor was at its end
             await self._tell(Unfollowed(request_id, run_id))
+
+    async def _check(self, run_id: UUID) -> None:
+        person = await self._need("read")
+        await check_run(self._sessions, run_id, reach_to(person, write=False))
 
     async def _beat(self) -> None:
         """A ping when one side has been silent for a heartbeat, so that both know whether the other is there."""

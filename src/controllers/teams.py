@@ -14,6 +14,7 @@ from litestar.params import Body, FromPath
 from msgspec import Struct
 from sqlalchemy.exc import IntegrityError
 
+from ..accounts.person import Person
 from ..errors import Invalid, NotFound
 from ..persistence.repositories import OwnAgents, OwnTeams
 from ..persistence.tables import OwnTeam
@@ -62,8 +63,9 @@ class TeamPages(Controller):
         runner: NamedDependency[Runner],
         own_teams: NamedDependency[OwnTeams],
         own_agents: NamedDependency[OwnAgents],
+        person: NamedDependency[Person],
     ) -> Response[Any]:
-        return await save(OwnTeam(), data, runner, own_teams, own_agents)
+        return await save(OwnTeam(owner_id=person.id), data, runner, own_teams, own_agents, person)
 
     @get("/{team_id:uuid}")
     async def show(
@@ -87,8 +89,9 @@ class TeamPages(Controller):
         runner: NamedDependency[Runner],
         own_teams: NamedDependency[OwnTeams],
         own_agents: NamedDependency[OwnAgents],
+        person: NamedDependency[Person],
     ) -> Response[Any]:
-        return await save(await found_team(own_teams, team_id), data, runner, own_teams, own_agents)
+        return await save(await found_team(own_teams, team_id), data, runner, own_teams, own_agents, person)
 
     @post("/{team_id:uuid}/deletions")
     async def delete(self, team_id: FromPath[UUID], own_teams: NamedDependency[OwnTeams]) -> Response[Any]:
@@ -98,10 +101,10 @@ class TeamPages(Controller):
 
 
 async def save(
-    team: OwnTeam, data: Described, runner: Runner, own_teams: OwnTeams, own_agents: OwnAgents
+    team: OwnTeam, data: Described, runner: Runner, own_teams: OwnTeams, own_agents: OwnAgents, person: Person
 ) -> Response[Any]:
     shown = Shown(team.id, team.title) if team.id else None
-    others = [other for other in await runner.teams.all() if other.name != team.name]
+    others = [other for other in await runner.teams.all(person.id) if other.name != team.name]
     try:
         team.title = short_entry(data.title, TITLE_LIMIT, "title", needed="A team needs a title.")
         if team.title.casefold() in {other.title.casefold() for other in others}:
@@ -109,7 +112,7 @@ async def save(
         team.description = short_entry(data.description, DESCRIPTION_LIMIT, "description")
         team.members = await members_of(several(data.members), own_agents)
         # It keeps the name that it was given first: conversations know it by that.
-        team.name = team.name or free_name(team.title, {other.name for other in others})
+        team.name = team.name or free_name(team.title, {*runner.teams.known, *await own_teams.names()})
         own_teams.session.add(team)
         await own_teams.session.commit()
     except Invalid as refusal:

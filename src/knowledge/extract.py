@@ -161,13 +161,12 @@ def from_csv(content: bytes) -> str:
     """A table, so that every passage of it names the columns."""
     text = from_text(content)
     first = text.lstrip().partition("\n")[0]
-    rows = [row for row in csv.reader(io.StringIO(text), delimiter=max(",;\t", key=first.count)) if row]
-    if len(rows[0]) < 2:
+    lines = io.StringIO(text, newline=None)  # a lone `\r` ends one too, as in the files of old Macs
+    rows = [row for row in csv.reader(lines, delimiter=max(",;\t", key=first.count)) if row]
+    if not rows or len(rows[0]) < 2:
         return text
-    head, *lines = [
-        "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in row) + " |" for row in rows
-    ]
-    return "\n".join([head, "|" + " --- |" * len(rows[0]), *lines])
+    head, *body = ["| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in row) + " |" for row in rows]
+    return "\n".join([head, "|" + " --- |" * len(rows[0]), *body])
 
 
 def from_html(content: bytes) -> str:

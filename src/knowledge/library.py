@@ -256,12 +256,13 @@ class Shelf:
         for document in await self.documents():
             await self.remove(document.id)
 
-    async def remove(self, id: UUID) -> None:
-        """With all its passages."""
+    async def remove(self, id: UUID) -> bool:
+        """With all its passages. False: there is no such document in this project."""
         if await self.document(id) is None:
-            return
+            return False
         await self.library.stop_reading(id)
         await self.library.discard(id, "It is being removed.")
         async with self._sessions() as session:
             await Documents(session=session).delete(id)
             await session.commit()
+        return True

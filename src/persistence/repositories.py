@@ -23,23 +23,29 @@ from sqlalchemy import (
     true,
     update,
 )
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
 from sqlalchemy.orm import aliased
 
-from .statements import API_TOKEN, CONVERSATION, LEASE, MESSAGE, Clock
+from .statements import ACCOUNT, API_TOKEN, CONVERSATION, LEASE, MESSAGE, OWN_TEAM, SIGN_IN, Clock
 from .tables import (
     DEFAULT_PROJECT,
+    Account,
     ApiToken,
+    Approval,
+    AuditEntry,
     Conversation,
     Document,
     EventRow,
+    Membership,
     Memory,
     Message,
     OwnAgent,
     OwnTeam,
+    Permission,
     Project,
     Revision,
     Run,
+    SignIn,
     ToolServer,
 )
 
@@ -107,7 +113,7 @@ class Repository(SQLAlchemyAsyncRepository[Entity]):
 
     session: AsyncSession
 
-    def __init__(self, *, session: AsyncSession, **options: Any) -> None:
+    def __init__(self, *, session: AsyncSession | async_scoped_session[AsyncSession], **options: Any) -> None:
         super().__init__(session=session, wrap_exceptions=False, **options)
 
 
@@ -189,10 +195,22 @@ class Projects(Repository[Project]):
     async def find(self, id: UUID) -> Project | None:
         return await self.get_one_or_none(Project.id == id, Project.deleted_at.is_(None))
 
-    async def by_name(self) -> Sequence[Project]:
-        """The first one is the default project."""
+    async def by_name(self, first: UUID = DEFAULT_PROJECT) -> Sequence[Project]:
         query = select(Project).where(Project.deleted_at.is_(None))
-        return (await self.session.scalars(query.order_by(Project.id != DEFAULT_PROJECT, Project.name))).all()
+        return (await self.session.scalars(query.order_by(Project.id != first, Project.name))).all()
+
+    async def is_home(self, id: UUID) -> bool:
+        """Whether it is what somebody has from the start."""
+        return await self.session.scalar(select(Account.id).where(Account.home_id == id)) is not None
+
+    async def owners(self, projects: Sequence[Project], but: UUID) -> dict[UUID, str]:
+        """Whose these are, by the id of each that is not `but`'s."""
+        others = {project.owner_id for project in projects} - {but}
+        if not others:
+            return {}
+        rows = await self.session.execute(select(Account.id, Account.name).where(Account.id.in_(others)))
+        names: dict[UUID, str] = dict(rows.all())
+        return {project.id: names[project.owner_id] for project in projects if project.owner_id in names}
 
     async def change(self, id: UUID, **values: str) -> bool:
         result = await self.session.execute(
@@ -267,6 +285,34 @@ class ToolServers(Repository[ToolServer]):
     async def find(self, project_id: UUID, id: UUID) -> ToolServer | None:
         return await self.get_one_or_none(ToolServer.id == id, ToolServer.project_id == project_id)
 
+    async def asks(self, project_id: UUID, name: str, tool: str) -> bool:
+        """Whether a person has to be asked before this tool is used; of a server that is not there, too."""
+        permitted = exists().where(Permission.tool_server_id == ToolServer.id, Permission.tool == tool)
+        free = select(ToolServer.id).where(
+            ToolServer.project_id == project_id, ToolServer.name == name, or_(~ToolServer.asks, permitted)
+        )
+        return (await self.session.scalars(free)).first() is None
+
+    async def permit(self, project_id: UUID, name: str, tool: str) -> None:
+        """Nobody is asked about this tool any more. A server that was removed meanwhile is let be."""
+        query = select(ToolServer).where(ToolServer.project_id == project_id, ToolServer.name == name)
+        server = (await self.session.scalars(query.with_for_update())).one_or_none()
+        if server and await self.asks(project_id, name, tool):
+            self.session.add(Permission(tool_server_id=server.id, tool=tool))
+
+    async def permissions(self, project_id: UUID) -> dict[UUID, list[Permission]]:
+        """By server, in the order of their tools' names."""
+        query = select(Permission).join(ToolServer).where(ToolServer.project_id == project_id)
+        found: dict[UUID, list[Permission]] = {}
+        for permission in await self.session.scalars(query.order_by(Permission.tool)):
+            found.setdefault(permission.tool_server_id, []).append(permission)
+        return found
+
+    async def withdraw(self, server: ToolServer, permission_id: UUID) -> str | None:
+        """The tool that is asked about again; None if nobody had allowed it any more."""
+        given = (Permission.id == permission_id, Permission.tool_server_id == server.id)
+        return (await self.session.scalars(delete(Permission).where(*given).returning(Permission.tool))).one_or_none()
+
 
 class OwnAgents(Repository[OwnAgent]):
     model_type = OwnAgent
@@ -280,6 +326,10 @@ class OwnAgents(Repository[OwnAgent]):
 
 class OwnTeams(Repository[OwnTeam]):
     model_type = OwnTeam
+
+    async def names(self) -> Sequence[str]:
+        """Of everybody's: programs know a team by its name."""
+        return (await self.session.scalars(select(OWN_TEAM.c.name))).all()
 
     async def by_title(self) -> Sequence[OwnTeam]:
         return (await self.session.scalars(select(OwnTeam).order_by(OwnTeam.title))).all()
@@ -365,6 +415,15 @@ class Runs(Repository[Run]):
         query = select(Run).where(Run.conversation_id == conversation_id, Run.status == "running")
         return (await self.session.scalars(query)).one_or_none()
 
+    async def last_in(self, conversation_id: UUID) -> Run | None:
+        query = select(Run).where(Run.conversation_id == conversation_id).order_by(Run.id.desc()).limit(1)
+        return (await self.session.scalars(query)).one_or_none()
+
+    async def tokens_of(self, account_id: UUID, since: datetime) -> int:
+        """What somebody's runs have used that were begun since then and have ended."""
+        query = select(func.sum(Run.tokens)).where(Run.account_id == account_id, Run.created_at >= since)
+        return await self.session.scalar(query) or 0
+
     async def running_in_project(self, project_id: UUID) -> Sequence[UUID]:
         query = select(Run.id).join(Conversation, Conversation.id == Run.conversation_id)
         return (
@@ -399,6 +458,47 @@ class Runs(Repository[Run]):
         """The runs that wrote these messages, by message."""
         rows = await self.session.scalars(select(Run).where(Run.message_id.in_(message_ids)))
         return {run.message_id: run for run in rows}
+
+
+class Approvals(SQLAlchemyAsyncRepository[Approval]):
+    model_type = Approval
+
+    async def find(self, run_id: UUID, call_id: str) -> Approval | None:
+        return await self.get_one_or_none(Approval.run_id == run_id, Approval.call_id == call_id)
+
+    async def decide(self, run_id: UUID, call_id: str, decision: str, reason: str = "") -> Sequence[str]:
+        """The calls of which this decides: none if that was done before, or their run has ended.
+
+        What holds for more than one call holds for all that wait in the run for the same tool.
+        """
+        running = exists().where(Run.id == run_id, Run.status == "running")
+        which: ColumnElement[bool] = Approval.call_id == call_id
+        if decision in ("run", "always"):
+            this, other = aliased(Approval), Approval
+            same = exists().where(
+                this.run_id == run_id,
+                this.call_id == call_id,
+                this.decision == "",
+                this.server == other.server,
+                this.tool == other.tool,
+            )
+            which = same
+        change = (
+            update(Approval)
+            .where(Approval.run_id == run_id, Approval.decision == "", which, running)
+            .values(decision=decision, reason=reason)
+            .returning(Approval.call_id)
+        )
+        return (await self.session.scalars(change.execution_options(synchronize_session=False))).all()
+
+    async def decided(self, process: UUID) -> Sequence[tuple[UUID, str, str, str]]:
+        """Run, call, decision and reason of what was decided in runs of a process."""
+        query = (
+            select(Approval.run_id, Approval.call_id, Approval.decision, Approval.reason)
+            .join(Run, Run.id == Approval.run_id)
+            .where(Approval.decision != "", Run.owner == process, Run.status == "running")
+        )
+        return (await self.session.execute(query)).all()
 
 
 def is_left(process: UUID, alone: bool) -> ColumnElement[bool]:
@@ -469,24 +569,100 @@ class Events(Repository[EventRow]):
         return found
 
 
-class KnownToken(NamedTuple):
+class Known(NamedTuple):
+    """Who brings a token or a cookie. `title` and `scope` are the token's, `seen_at` is when it came last."""
+
     id: UUID
+    title: str
     scope: str
-    last_used_at: datetime | None
+    seen_at: datetime | None
+    account_id: UUID
+    name: str
+    role: str
+    home_id: UUID
 
 
-# Made once: every request with a token asks this.
-KNOWN_TOKEN = select(API_TOKEN.c.id, API_TOKEN.c.scope, API_TOKEN.c.last_used_at).where(
-    API_TOKEN.c.hash == bindparam("hash")
+# Made once: every request asks one of these.
+OF_ACCOUNT = (ACCOUNT.c.id.label("account_id"), ACCOUNT.c.name, ACCOUNT.c.role, ACCOUNT.c.home_id)
+KNOWN_TOKEN = (
+    select(API_TOKEN.c.id, API_TOKEN.c.name.label("title"), API_TOKEN.c.scope, API_TOKEN.c.last_used_at, *OF_ACCOUNT)
+    .join(ACCOUNT, ACCOUNT.c.id == API_TOKEN.c.owner_id)
+    .where(API_TOKEN.c.hash == bindparam("hash"), ACCOUNT.c.closed_at.is_(None))
+)
+KNOWN_SIGN_IN = (
+    select(SIGN_IN.c.id, literal("").label("title"), literal("").label("scope"), SIGN_IN.c.seen_at, *OF_ACCOUNT)
+    .join(ACCOUNT, ACCOUNT.c.id == SIGN_IN.c.owner_id)
+    .where(SIGN_IN.c.hash == bindparam("hash"), ACCOUNT.c.closed_at.is_(None))
 )
 
 
 class ApiTokens(Repository[ApiToken]):
     model_type = ApiToken
 
-    async def known(self, hash: str) -> KnownToken | None:
+    async def known(self, hash: str) -> Known | None:
         row = (await self.session.execute(KNOWN_TOKEN, {"hash": hash})).one_or_none()
-        return KnownToken(*row) if row else None
+        return Known(*row) if row else None
 
     async def newest(self) -> Sequence[ApiToken]:
         return (await self.session.scalars(select(ApiToken).order_by(ApiToken.id.desc()))).all()
+
+
+class SignIns(SQLAlchemyAsyncRepository[SignIn]):
+    model_type = SignIn
+
+    async def known(self, hash: str) -> Known | None:
+        row = (await self.session.execute(KNOWN_SIGN_IN, {"hash": hash})).one_or_none()
+        return Known(*row) if row else None
+
+
+class Member(NamedTuple):
+    id: UUID
+    name: str
+    may_write: bool
+
+
+class Memberships(SQLAlchemyAsyncRepository[Membership]):
+    """Of projects that were found: with whom they are shared."""
+
+    model_type = Membership
+
+    async def of_project(self, project_id: UUID) -> list[Member]:
+        query = select(Membership.id, Account.name, Membership.may_write).join(
+            Account, Account.id == Membership.account_id
+        )
+        rows = await self.session.execute(query.where(Membership.project_id == project_id).order_by(Account.name))
+        return [Member(*row) for row in rows]
+
+    async def may_write(self, project_id: UUID, account_id: UUID) -> bool:
+        return await self.exists(project_id=project_id, account_id=account_id, may_write=True)
+
+    async def share(self, project_id: UUID, account_id: UUID, *, may_write: bool) -> None:
+        membership = await self.get_one_or_none(project_id=project_id, account_id=account_id)
+        if membership is None:
+            self.session.add(Membership(project_id=project_id, account_id=account_id, may_write=may_write))
+        else:
+            membership.may_write = may_write
+        await self.session.commit()
+
+    async def end(self, project_id: UUID, id: UUID) -> str | None:
+        """The name of whom it was shared with; None: there is no such membership of this project."""
+        membership = await self.get_one_or_none(id=id, project_id=project_id)
+        if membership is None:
+            return None
+        account = await self.session.get_one(Account, membership.account_id)
+        await self.session.delete(membership)
+        await self.session.commit()
+        return account.name
+
+
+def note(
+    session: AsyncSession | async_scoped_session[AsyncSession],
+    action: str,
+    who: str,
+    about: str = "",
+    address: str = "",
+) -> AuditEntry:
+    """For the audit log; it stands or falls with the rest of the transaction."""
+    entry = AuditEntry(action=action, who=who[:60], about=about[:300], address=address[:60])
+    session.add(entry)
+    return entry

@@ -14,7 +14,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import aliased
 from sqlalchemy.sql.functions import FunctionElement
 
-from .tables import ApiToken, Conversation, EventRow, Message, Run
+from .tables import Account, ApiToken, Approval, Conversation, EventRow, Message, OwnTeam, Run, SignIn
 
 Row = dict[str, Any]
 Write = Mapping[Executable, Sequence[Row]]
@@ -91,16 +91,20 @@ FENCES = (
     .select_from(RUN)
     .where(RUN.c.fence == bindparam("fence"), RUN.c.id.in_(bindparam("runs", expanding=True)))
 )
+ADD_APPROVAL = insert(table_of(Approval))
 FINISH_MESSAGE = (
     update(MESSAGE)
     .where(MESSAGE.c.id == bindparam("message"))
     .values(content=bindparam("new_content"), agent_name=bindparam("new_agent"))
 )
 FINISH_RUN = (
-    update(RUN).where(RUN.c.id == bindparam("run")).values(status=bindparam("new_status"), ended_at=bindparam("now"))
+    update(RUN)
+    .where(RUN.c.id == bindparam("run"))
+    .values(status=bindparam("new_status"), ended_at=bindparam("now"), tokens=bindparam("used"))
 )
-API_TOKEN = table_of(ApiToken)
+ACCOUNT, API_TOKEN, OWN_TEAM, SIGN_IN = map(table_of, (Account, ApiToken, OwnTeam, SignIn))
 NOTE_TOKEN_USE = update(API_TOKEN).where(API_TOKEN.c.id == bindparam("token")).values(last_used_at=bindparam("at"))
+NOTE_SIGN_IN = update(SIGN_IN).where(SIGN_IN.c.id == bindparam("sign_in")).values(seen_at=bindparam("at"))
 ORDER = (
     ADD_CONVERSATION,
     TOUCH_CONVERSATION,
@@ -114,7 +118,9 @@ ORDER = (
     STOP_RUN,
     ADD_EVENT,
     FENCES,
+    ADD_APPROVAL,
     FINISH_MESSAGE,
     FINISH_RUN,
     NOTE_TOKEN_USE,
+    NOTE_SIGN_IN,
 )

@@ -21,8 +21,97 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
+from .keyring import Sealed
+
 MEMORY_LIMIT = 2_000  # characters
-DEFAULT_PROJECT = UUID("00000000-0000-7000-8000-000000000001")  # made by the migration, so that there always is one
+# Made by the migrations, so that there always is one of each. The account is that of the one person who uses riverrun
+# without signing in, and becomes the first one where people do.
+DEFAULT_PROJECT = UUID("00000000-0000-7000-8000-000000000001")
+FIRST_ACCOUNT = UUID("00000000-0000-7000-8000-000000000002")
+
+
+class Account(UUIDv7AuditBase):
+    """A person. `name` is what they sign in with, in small letters; the first account has none until it is set up.
+
+    `role` is `member` or `admin`. `password` is an Argon2 hash, or empty: nobody can sign in with one. `issuer` and
+    `subject` name a person of an OpenID Connect provider. `home_id` is the project that cannot be deleted.
+    """
+
+    __tablename__ = "account"
+    __table_args__ = (UniqueConstraint("issuer", "subject"),)
+
+    name: Mapped[str] = mapped_column(String(60), unique=True)
+    role: Mapped[str] = mapped_column(String(10), default="member")
+    password: Mapped[str] = mapped_column(String(200), default="")
+    issuer: Mapped[str | None] = mapped_column(String(300), default=None)
+    subject: Mapped[str | None] = mapped_column(String(300), default=None)
+    home_id: Mapped[UUID] = mapped_column(GUID)
+    closed_at: Mapped[datetime | None] = mapped_column(DateTimeUTC(timezone=True), default=None)
+
+
+class SignIn(UUIDv7AuditBase):
+    """A browser that somebody has signed in with. Only the SHA-256 of what its cookie says is kept."""
+
+    __tablename__ = "sign_in"
+
+    owner_id: Mapped[UUID] = mapped_column(ForeignKey("account.id", ondelete="CASCADE"), index=True)
+    hash: Mapped[str] = mapped_column(String(64), unique=True, index=True)
+    agent: Mapped[str] = mapped_column(String(300), default="")
+    address: Mapped[str] = mapped_column(String(60), default="")
+    seen_at: Mapped[datetime] = mapped_column(DateTimeUTC(timezone=True))
+
+
+class Invitation(UUIDv7AuditBase):
+    """A link that is good for one use: for a new account of a role, or for a new password of `account_id`."""
+
+    __tablename__ = "invitation"
+
+    hash: Mapped[str] = mapped_column(String(64), unique=True, index=True)
+    role: Mapped[str] = mapped_column(String(10), default="member")
+    account_id: Mapped[UUID | None] = mapped_column(ForeignKey("account.id", ondelete="CASCADE"), default=None)
+    expires_at: Mapped[datetime] = mapped_column(DateTimeUTC(timezone=True))
+
+
+class AuthenticationRequest(UUIDv7AuditBase):
+    """Somebody who went to the OpenID Connect provider and is not back yet.
+
+    `state` is the SHA-256 of what the browser's cookie says. `invitation` is the hash of the one that brought them, or
+    empty; `sets_up`: they know the code of the first set-up.
+    """
+
+    __tablename__ = "authentication_request"
+
+    state: Mapped[str] = mapped_column(String(64), unique=True, index=True)
+    nonce: Mapped[str] = mapped_column(String(64))
+    verifier: Mapped[str] = mapped_column(String(64))
+    next: Mapped[str] = mapped_column(Text, default="")
+    invitation: Mapped[str] = mapped_column(String(64), default="")
+    sets_up: Mapped[bool] = mapped_column(default=False)
+    address: Mapped[str] = mapped_column(String(60), default="", index=True)
+    expires_at: Mapped[datetime] = mapped_column(DateTimeUTC(timezone=True))
+
+
+class Membership(UUIDv7AuditBase):
+    """Somebody with whom a project is shared, to read or (`may_write`) to work in it as well."""
+
+    __tablename__ = "membership"
+    __table_args__ = (UniqueConstraint("project_id", "account_id"),)
+
+    project_id: Mapped[UUID] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"))
+    account_id: Mapped[UUID] = mapped_column(ForeignKey("account.id", ondelete="CASCADE"), index=True)
+    may_write: Mapped[bool] = mapped_column(default=False)
+
+
+class AuditEntry(UUIDv7AuditBase):
+    """What somebody did that administrators have to know of. `who` is a name as it was then, `about` to what."""
+
+    __tablename__ = "audit_entry"
+    __table_args__ = (Index("ix_audit_entry_action", "action", "created_at"),)
+
+    action: Mapped[str] = mapped_column(String(40))
+    who: Mapped[str] = mapped_column(String(60), default="")
+    about: Mapped[str] = mapped_column(String(300), default="")
+    address: Mapped[str] = mapped_column(String(60), default="")
 
 
 class Project(UUIDv7AuditBase):
@@ -30,6 +119,7 @@ class Project(UUIDv7AuditBase):
 
     __tablename__ = "project"
 
+    owner_id: Mapped[UUID] = mapped_column(GUID, index=True, default=FIRST_ACCOUNT)
     name: Mapped[str] = mapped_column(String(200))
     instructions: Mapped[str] = mapped_column(Text, default="")
     team: Mapped[str] = mapped_column(String(100), default="assistant")
@@ -101,22 +191,38 @@ class Passage(CommonTableAttributes, AdvancedDeclarativeBase):
 
 
 class ToolServer(UUIDv7AuditBase):
-    """An MCP server of a project: `address` is a URL, or a command line that is started and spoken to through pipes."""
+    """An MCP server of a project: `address` is a URL, or a command line that is started and spoken to through pipes.
+
+    Either may hold a key, so it is sealed. `asks`: whether a person is asked before each use of its tools, but for
+    those of which they have said “always”.
+    """
 
     __tablename__ = "tool_server"
     __table_args__ = (UniqueConstraint("project_id", "name"),)
 
     project_id: Mapped[UUID] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"), index=True)
     name: Mapped[str] = mapped_column(String(60))
-    address: Mapped[str] = mapped_column(Text)
+    address: Mapped[Sealed] = mapped_column(Text)
+    asks: Mapped[bool] = mapped_column(default=True)
+
+
+class Permission(UUIDv7AuditBase):
+    """A tool, by the name that its server gives it, which a person has allowed always."""
+
+    __tablename__ = "permission"
+
+    tool_server_id: Mapped[UUID] = mapped_column(ForeignKey("tool_server.id", ondelete="CASCADE"), index=True)
+    tool: Mapped[str] = mapped_column(Text)
 
 
 class OwnAgent(UUIDv7AuditBase):
     """An agent that somebody added in the page. `model` empty: the default one. `tools` are names of kits."""
 
     __tablename__ = "agent"
+    __table_args__ = (UniqueConstraint("owner_id", "name"),)
 
-    name: Mapped[str] = mapped_column(String(60), unique=True)
+    owner_id: Mapped[UUID] = mapped_column(GUID, default=FIRST_ACCOUNT)
+    name: Mapped[str] = mapped_column(String(60))
     role: Mapped[str] = mapped_column(String(200), default="")
     instructions: Mapped[str] = mapped_column(Text)
     model: Mapped[str] = mapped_column(String(200), default="")
@@ -131,6 +237,7 @@ class OwnTeam(UUIDv7AuditBase):
 
     __tablename__ = "team"
 
+    owner_id: Mapped[UUID] = mapped_column(GUID, index=True, default=FIRST_ACCOUNT)
     name: Mapped[str] = mapped_column(String(60), unique=True)
     title: Mapped[str] = mapped_column(String(60))
     description: Mapped[str] = mapped_column(String(200), default="")
@@ -179,10 +286,12 @@ class Message(UUIDv7AuditBase):
 
 
 class Run(UUIDv7AuditBase):
-    """`owner` is the process that works on it, until `leased_until` (seconds since 1970 by the database's clock).
+    """`account_id` is who asked for it. `owner` is the process that works on it, until `leased_until` (seconds since
+    1970 by the database's clock).
 
     `fence` counts the processes that have had it: events of an earlier one cannot be committed any more. `stopping`
-    tells the owner that somebody has pressed Stop.
+    tells the owner that somebody has pressed Stop. `attended`: whether there is anybody who can be asked something.
+    `tokens` are what it has used, once it has ended.
     """
 
     __tablename__ = "run"
@@ -195,11 +304,13 @@ class Run(UUIDv7AuditBase):
             sqlite_where=text("status = 'running'"),
             postgresql_where=text("status = 'running'"),
         ),
+        Index("ix_run_account_id", "account_id", "created_at"),
     )
 
     conversation_id: Mapped[UUID] = mapped_column(ForeignKey("conversation.id", ondelete="CASCADE"), index=True)
     user_message_id: Mapped[UUID] = mapped_column(ForeignKey("message.id", ondelete="CASCADE"), index=True)
     message_id: Mapped[UUID] = mapped_column(ForeignKey("message.id", ondelete="CASCADE"), index=True)
+    account_id: Mapped[UUID] = mapped_column(GUID, default=FIRST_ACCOUNT)
     team: Mapped[str] = mapped_column(String(100))
     model: Mapped[str] = mapped_column(String(200))
     status: Mapped[str] = mapped_column(String(20), default="running", index=True)
@@ -208,6 +319,21 @@ class Run(UUIDv7AuditBase):
     leased_until: Mapped[float] = mapped_column(Double, default=0.0)
     fence: Mapped[int] = mapped_column(default=1)
     stopping: Mapped[bool] = mapped_column(default=False)
+    attended: Mapped[bool] = mapped_column(default=True)
+    tokens: Mapped[int] = mapped_column(default=0)
+
+
+class Approval(CommonTableAttributes, AdvancedDeclarativeBase):
+    """What a person is asked before a tool is called, and what they say: `decision` is empty until they do."""
+
+    __tablename__ = "approval"
+
+    run_id: Mapped[UUID] = mapped_column(ForeignKey("run.id", ondelete="CASCADE"), primary_key=True)
+    call_id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    server: Mapped[str] = mapped_column(String(60))
+    tool: Mapped[str] = mapped_column(Text)
+    decision: Mapped[str] = mapped_column(String(10), default="")
+    reason: Mapped[str] = mapped_column(Text, default="")
 
 
 class EventRow(CommonTableAttributes, AdvancedDeclarativeBase):
@@ -230,8 +356,10 @@ class ApiToken(UUIDv7AuditBase):
     """
 
     __tablename__ = "api_token"
+    __table_args__ = (UniqueConstraint("owner_id", "name"),)
 
-    name: Mapped[str] = mapped_column(String(60), unique=True, index=True)
+    owner_id: Mapped[UUID] = mapped_column(GUID, default=FIRST_ACCOUNT)
+    name: Mapped[str] = mapped_column(String(60))
     hash: Mapped[str] = mapped_column(String(64), unique=True, index=True)
     start: Mapped[str] = mapped_column(String(10))
     scope: Mapped[str] = mapped_column(String(10))

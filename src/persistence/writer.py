@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from itertools import count
 from typing import Protocol, TypeVar
@@ -196,6 +197,17 @@ def happened(connection: Connection, writes: Sequence[Write]) -> bool:
             select(EventRow.payload).where(EventRow.run_id == last["run_id"], EventRow.seq == last["seq"])
         )
     return bool(found == last["payload"])  # another process may have written the run on
+
+
+@contextmanager
+def passing_as_unavailable() -> Iterator[None]:
+    """Raises StorageUnavailable for what may be over later."""
+    try:
+        yield
+    except (SQLAlchemyError, OSError) as failure:
+        if is_passing(failure):
+            raise StorageUnavailable from failure
+        raise
 
 
 def is_passing(failure: Exception) -> bool:

@@ -14,6 +14,7 @@ from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 
 from .highlight import highlight
+from .steps import PASSAGE
 
 DEEPEST = 20  # levels of nesting (a list takes two); what is deeper is shown as text
 LONGEST = 20_000  # characters of one paragraph; a longer one is shown as it was written
@@ -210,9 +211,7 @@ def inline_html(source: str, references: References) -> str:
             case "link_close":
                 pieces.append(open_links.pop())
             case "image":
-                # Loading it would tell its server who reads this, so it is only linked.
-                opening, closing = ("", "") if open_links else _anchor(token, "src", ' class="image-link"')
-                pieces.append(f"{opening}{escape(_text(token.children) or 'image', quote=False)}{closing}")
+                pieces.append(_image(token, bool(open_links)))
             case _:
                 pieces.append(f"</{token.tag}>" if token.nesting < 0 else f"<{token.tag}>")
     return "".join(pieces)
@@ -223,7 +222,7 @@ def _anchor(token: Token, attribute: str, css_class: str = "") -> tuple[str, str
     other destinations are told in a tooltip."""
     address = str(token.attrs[attribute])
     title = str(token.attrs.get("title", ""))
-    cited = attribute == "href" and CITATION.fullmatch(address)
+    cited = attribute == "href" and PASSAGE.fullmatch(address)
     if cited:
         css_class = ' class="citation"'
     if not (cited or LINKED.match(address)):
@@ -233,8 +232,35 @@ def _anchor(token: Token, attribute: str, css_class: str = "") -> tuple[str, str
     return f'<a{css_class} href="{escape(address)}"{told}{away}>', "</a>"
 
 
+def _image(token: Token, within_link: bool) -> str:
+    """Loading it tells its server who reads this, and by its address whatever a model was talked into saying. So it is
+    only linked, and loaded when the reader asks for it; those of hosts that were chosen for that are shown."""
+    described = _text(token.children)
+    address = str(token.attrs["src"])
+    host = _host_of(address)
+    if host in SHOWN_HOSTS and address.startswith("https://"):
+        told = f' title="{escape(str(token.attrs["title"]))}"' if "title" in token.attrs else ""
+        return (
+            f'<img class="image" src="{escape(address)}" alt="{escape(described)}"{told}'
+            ' loading="lazy" decoding="async" referrerpolicy="no-referrer">'
+        )
+    name = escape(described or "image", quote=False)
+    if within_link:
+        return name
+    opening, closing = _anchor(token, "src", ' class="image-link"')
+    source = f' <span class="image-link__host">Image from {escape(host)}</span>' if host else ""
+    return f"{opening}{name}{source}{closing}"
+
+
+def _host_of(address: str) -> str:
+    """As a browser reads it, with its port: what stands before an `@` is no host. Empty if it is not on the web."""
+    found = WEB.match(address)
+    return found["host"].lower() if found else ""
+
+
+SHOWN_HOSTS: set[str] = set()  # those whose images are loaded by themselves; filled when the application is made
+WEB = re.compile(r"https?://(?:[^/?#\\]*@)?(?P<host>[^/?#\\@]+)", re.IGNORECASE)
 LINKED = re.compile(r"https?://|mailto:|#", re.IGNORECASE)
-CITATION = re.compile(r"/p/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/passages/[0-9]{1,19}")
 TOLD = 300  # characters of a destination that is not linked
 
 

@@ -4,7 +4,7 @@ A partial says where; the template that it includes says what, and is the one th
 the page before plus these fragments equals the page after, as `runs/_body.html` renders it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from ..agents.events import (
     AgentChunk,
@@ -12,11 +12,13 @@ from ..agents.events import (
     AgentStart,
     CodeChange,
     Complete,
+    Decided,
     Error,
     Event,
     Interaction,
     Progress,
     Start,
+    approval_in,
 )
 from ..runs.view import RunView, Turn
 from .lately import lately
@@ -55,6 +57,7 @@ class Fragments:
             if turn.open
         }
         self._states = {turn.number: turn.doing for turn in view.turns.values()}
+        self._asking = {asking.call.seq for asking in view.asking}
 
     async def apply(self, events: Iterable[Event]) -> str:
         """Partials for events that come together: the text of a turn as one change, every region once."""
@@ -94,6 +97,8 @@ class Fragments:
                 case Progress():
                     stale |= {STEPPER, PROGRESS}
                     news = event.message or news
+                    if isinstance(approval := approval_in(event), Decided):
+                        changes.append(self._decide(approval))
                 case CodeChange():
                     changes.append(self._change(event))
                 case Error():
@@ -109,6 +114,7 @@ class Fragments:
             stale.add(BADGE)
             if turn.state in ("calling", "writing"):
                 news = f"{turn.agent} is {turn.doing}."
+        changes.extend(self._ask())
         if entries:
             changes.append(self._put("log", "beforeend", "".join(entries)))
             changes.append(self._put("count", "innerHTML", str(len(self.view.activity))))
@@ -145,6 +151,24 @@ class Fragments:
         changed = [turn for turn in self.view.turns.values() if turn.doing != self._states[turn.number]]
         self._states |= {turn.number: turn.doing for turn in changed}
         return changed
+
+    def _decide(self, decided: Decided) -> str:
+        turn = self.view.turns[decided.turn]
+        call = next((seq for seq, known in turn.decided.items() if known == decided), None)
+        return "" if call is None else self._put(f"verdict-{call}", "innerHTML", self._verdict(decided))
+
+    def _verdict(self, decided: Decided) -> str:
+        return to_html("runs/_verdict.html", decided=decided)
+
+    def _ask(self) -> Iterator[str]:
+        """What began, and what ceased, to wait for a person."""
+        waiting = {asking.call.seq: asking for asking in self.view.asking}
+        for seq in self._asking - waiting.keys():
+            yield self._put(f"approval-{seq}", "delete", "")
+        for seq in waiting.keys() - self._asking:
+            html = to_html("runs/_approval.html", run=self.view, asking=waiting[seq])
+            yield self._put("approvals", "beforeend", html)
+        self._asking = set(waiting)
 
     def _head(self, turn: Turn) -> str:
         html = to_html("runs/_turn_head.html", run=self.view, turn=turn)

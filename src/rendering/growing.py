@@ -25,13 +25,15 @@ class Growing:
         self._spoken: set[int] = set()
         self._turn: int | None = None  # whose text is open at the end of the page
         self._drafting = False
+        self._asking: set[int] = set()  # calls that wait for a person, by seq
 
     @property
     def opening(self) -> str:
         return f'<div class="run">{self._part("badge")}'
 
     def apply(self, events: Sequence[Event]) -> str:
-        return "".join(piece for event in gathered(events) for piece in self._tell(event))
+        told = "".join(piece for event in gathered(events) for piece in self._tell(event))
+        return told + self._ask()
 
     def _tell(self, event: Event) -> Iterator[str]:
         self.view.apply(event)
@@ -66,6 +68,14 @@ class Growing:
             case Complete():
                 yield self._leave()
                 yield "".join(map(self._part, ("notice", "stepper", "activity", "foot"))) + "</div>"
+
+    def _ask(self) -> str:
+        """What waits for a person now; the stylesheet hides what waited before."""
+        waiting = {asking.call.seq for asking in self.view.asking}
+        if waiting == self._asking or not self.view.running:
+            return ""
+        self._asking = waiting
+        return self._leave() + self._part("approvals")
 
     def _is_shown_later(self, event: Interaction) -> bool:
         turn = self.view.turns[event.turn]

@@ -15,6 +15,8 @@ HEADERS = {
 def message(data: str | bytes, event: str = "", id: int | None = None) -> bytes:
     """One message. `data` may have several lines."""
     body = data.encode() if isinstance(data, str) else data
+    if b"\r" in body:  # it would end a line of the stream; in HTML it is a line feed all the same
+        body = body.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     head = b"" if id is None else b"id: %d\n" % id
     if event:
         head += b"event: %s\n" % event.encode()

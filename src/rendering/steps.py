@@ -1,9 +1,11 @@
 """What agents did beside writing, as a page tells it: in a line, and in full."""
 
 import json
+import re
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
+from unicodedata import category
 
 from ..agents.events import (
     AgentChunk,
@@ -22,6 +24,7 @@ from ..agents.events import (
 SHOWN_LINES = 12  # of a long text in a step
 SHOWN_CHARACTERS = 1_500
 ARGUMENT = 50  # characters of an argument where a call is told in a line
+PASSAGE = re.compile(r"/p/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/passages/[0-9]{1,19}")
 TEXTS = ("content", "old", "new")  # arguments that are texts, even of one line
 
 
@@ -89,7 +92,7 @@ def found(passage: dict[str, Any]) -> Found:
         str(passage.get(name) or "") for name in ("document", "heading", "address", "text")
     )
     name = f"{document} › {heading}" if heading else document
-    return Found(name, address if address.startswith("/p/") else "", text)
+    return Found(name, address if PASSAGE.fullmatch(address) else "", text)
 
 
 class Cut(NamedTuple):
@@ -191,6 +194,18 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s"
+
+
+def as_sent(arguments: dict[str, Any]) -> str:
+    """All of what a tool will be given. What cannot be seen, or changes what is seen beside it, is told by its code."""
+    return "".join(
+        character if character in "\n " or category(character)[0] not in "CZ" else escaped(character)
+        for character in as_json(arguments)
+    )
+
+
+def escaped(character: str) -> str:
+    return f"\\u{ord(character):04x}" if character.isascii() else json.dumps(character)[1:-1]
 
 
 def as_json(value: Any) -> str:

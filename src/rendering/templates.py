@@ -1,7 +1,6 @@
 """The Jinja environment: what templates can say beyond Jinja's own words."""
 
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from hashlib import sha256
@@ -11,12 +10,15 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from ..accounts.person import asking, reading
 from ..agents.events import Progress
 from ..runs.view import RunView, Turn
+from . import people
+from .dialect import SHOWN_HOSTS
 from .highlight import highlight
 from .lately import lately
 from .markdown import render
-from .steps import about, answer, arguments, counts, cut, duration, gist, hunks, in_short, kind, passages
+from .steps import about, answer, arguments, as_sent, counts, cut, duration, gist, hunks, in_short, kind, passages
 
 AGES = 1e9  # seconds, of which nobody needs to be told
 COLOURED = 10_000  # characters of what is behind "Show all"; 20 to 100 ms, and a page holds many
@@ -39,12 +41,19 @@ def environment(static: Path) -> Environment:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    jinja.globals |= {"static": address_in(static), "prose": prose, "now": now}
+    jinja.globals |= {
+        "static": address_in(static),
+        "prose": prose,
+        "now": now,
+        "person": asking.get,
+        "reading": reading.get,
+    }
     jinja.filters |= {"duration": duration, "time_left": time_left, "gist": gist, "markdown": markdown}
     jinja.filters |= {"highlighted": highlighted, "coloured": coloured, "diff": diff}
     jinja.filters |= {"about": about, "answer": answer, "arguments": arguments, "counts": counts, "cut": cut}
+    jinja.filters |= {"as_sent": as_sent}
     jinja.filters |= {"hunks": hunks, "in_short": in_short, "kind": kind, "passages": passages}
-    jinja.filters |= {"without_token": without_token}
+    jinja.filters |= {"browser": people.browser, "deed": people.deed, "who": people.who}
     return jinja
 
 
@@ -69,6 +78,14 @@ def prose(run: RunView, turn: Turn) -> Markup:
 whole_prose = lru_cache(maxsize=1000)(lately.whole)
 
 
+def show_images_of(hosts: Iterable[str]) -> None:
+    """Which hosts' images pages load by themselves, in this process. The policy of the pages has to allow it, too."""
+    SHOWN_HOSTS.clear()
+    SHOWN_HOSTS.update(hosts)
+    finished_prose.cache_clear()
+    whole_prose.cache_clear()
+
+
 @lru_cache(maxsize=1000)
 def finished_prose(text: str) -> str:
     return render(text)
@@ -86,11 +103,6 @@ def highlighted(text: str, path: str) -> Markup:
 def coloured(text: str, language: str) -> Markup:
     """As `highlighted`, but plain where that would hold up a page that shows many such texts."""
     return highlighted(text, language if len(text) <= COLOURED else "")
-
-
-def without_token(address: str) -> str:
-    """An address as it may be shown: what stands before the `@` is a secret."""
-    return re.sub(r"^(https?://)[^/@]*@", r"\1…@", address)
 
 
 def time_left(progress: Progress) -> str:

@@ -1,7 +1,7 @@
 """A conversation as Markdown for people: what was said, and beside it what agents did.
 
 Whatever somebody or something has written stays within its place: headings become smaller than those of the transcript,
-fences are closed, and what would be HTML elsewhere is text here too.
+fences are closed, what would be HTML elsewhere is text here too, and links are defined nowhere but where they stand.
 """
 
 import re
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from markdown_it.token import Token
 
-from ..agents.events import CodeChange, Interaction
+from ..agents.events import CodeChange, Decided, Interaction
 from ..runs.view import RunView, Turn
 from .dialect import LONGEST, References, clean, closed_by_fence, lines_of, parse
 from .steps import Part, answer, arguments, duration, hunks, in_short, passages
@@ -27,7 +27,8 @@ QUOTE = re.compile(r"^[ \t>]*")
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!&])")
 # Code, and addresses, which stay; every other `<` and `&` could begin HTML.
 HTML = re.compile(
-    r"(?P<kept>(?<!`)(?P<ticks>`+)(?!`).+?(?<!`)(?P=ticks)(?!`)|<[a-zA-Z][a-zA-Z0-9+.-]*:[^\s<>]*>|\\.)|<", re.DOTALL
+    r"(?P<kept>(?<!`)(?P<ticks>`+)(?!`).+?(?<!`)(?P=ticks)(?!`)|<[a-zA-Z][a-zA-Z0-9+.-]*:[^\s<>]*>|\\.)|<|!(?=\[)",
+    re.DOTALL,
 )
 
 
@@ -90,10 +91,11 @@ def of_turn(turn: Turn) -> Iterator[str]:
 class Step(NamedTuple):
     event: Interaction
     answer: Interaction | None
+    decided: Decided | None
 
 
 def steps_of(turn: Turn) -> list[Step]:
-    return [Step(step, turn.answers.get(step.seq)) for step in turn.steps]
+    return [Step(step, turn.answers.get(step.seq), turn.decided.get(step.seq)) for step in turn.steps]
 
 
 def of_step(step: Step) -> str:
@@ -101,6 +103,8 @@ def of_step(step: Step) -> str:
     match event.kind:
         case "tool_call":
             told = [*parts(arguments(event))] or ([fenced(event.content)] if event.content else [])
+            if step.decided:
+                told.append(plain(f"{step.decided.said}."))
             if step.answer:
                 told += ["Answer:", *(parts(answer(step.answer, event)) or ["nothing"])]
             short = in_short(event)
@@ -174,9 +178,9 @@ def prose(text: str) -> str:
 
 def safe(text: str, highest: int = HIGHEST) -> str:
     """Markdown that can do nothing to what stands around it."""
-    source = clean(text).strip("\n")
+    source = without_definitions(clean(text).strip("\n"))
     lines = source.split("\n")
-    tokens = [token for block in parse(source, References()) for token in block.tokens]
+    tokens = tokens_of(source)
     row: tuple[int, int] = (0, 0)
     inline: set[tuple[int, int]] = set()
     for token, following in pairwise([*tokens, *tokens[-1:]]):
@@ -194,6 +198,20 @@ def safe(text: str, highest: int = HIGHEST) -> str:
     return "\n".join(lines)
 
 
+def without_definitions(source: str) -> str:
+    """Definitions of links as text: they would hold for the whole transcript, and so change what others have said."""
+    lines = source.split("\n")
+    for token in tokens_of(source):
+        if token.type == "definition":
+            start, _ = lines_of(token)
+            lines[start] = lines[start].replace("[", "\\[", 1)
+    return "\n".join(lines)
+
+
+def tokens_of(source: str) -> list[Token]:
+    return [token for block in parse(source, References()) for token in block.tokens]
+
+
 def lower(heading: Token, words: Token, lines: list[str], highest: int) -> None:
     """A heading some levels down. One that is underlined becomes a line, where it stood in a list or a quotation."""
     start, end = lines_of(heading)
@@ -209,6 +227,7 @@ def lower(heading: Token, words: Token, lines: list[str], highest: int) -> None:
 
 
 def without_html(text: str) -> str:
+    """Nor with images, which whatever shows the transcript would load: a `!` stays one, before a link."""
     if len(text) > LONGEST:  # too long to look for code in it
-        return text.replace("<", "\\<")
-    return HTML.sub(lambda found: BROKEN.sub(" ", found["kept"] or "\\<"), text)
+        return text.replace("<", "\\<").replace("![", "\\![")
+    return HTML.sub(lambda found: BROKEN.sub(" ", found["kept"] or f"\\{found[0]}"), text)

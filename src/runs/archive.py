@@ -19,6 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
 from ..agents.events import (
+    DEEPEST,
+    UNREADABLE,
     AgentChunk,
     AgentComplete,
     AgentStart,
@@ -33,6 +35,7 @@ from ..agents.events import (
     Usage,
     decode,
     encode,
+    is_deep,
 )
 from ..errors import Invalid
 from ..persistence import tables
@@ -45,13 +48,11 @@ from .view import RunView, closing
 FORMAT = 1
 FILE_LIMIT = 32 * 2**20  # bytes; to look through so many takes a tenth of a second
 AT_ONCE = 500  # rows in a transaction: whoever writes is waited for by all streams
-DEEPEST = 64  # levels of nesting in what a tool is given
 LARGEST = 10**12  # milliseconds or tokens
 LAST_TURN = 2**15 - 1
 LAST_SEQ = 2**31 - 1
 EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 LEFT_OPEN = Error(message="This reply was still being written when its conversation was exported.", code="interrupted")
 
 At = Annotated[datetime, Meta(tz=True)]
@@ -296,13 +297,8 @@ def check_amounts(place: str, duration_ms: int, usage: Usage | None) -> None:
 
 
 def check_depth(value: Any, place: str) -> None:
-    if is_deep(value, DEEPEST):
+    if is_deep(value):
         raise wrong(place, f"it is nested more than {DEEPEST} levels deep")
-
-
-def is_deep(value: Any, levels: int) -> bool:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return levels == 0 or any(is_deep(one, levels - 1) for one in inner)
 
 
 def wrong(place: str, reason: str) -> Invalid:

@@ -32,7 +32,7 @@ from ..agents.events import (
 from ..errors import Restarting, StorageUnavailable
 from ..persistence.repositories import Events
 from ..persistence.statements import ADD_EVENT, ADD_RUN, FENCES, Row, Write
-from ..persistence.writer import Writer, is_passing
+from ..persistence.writer import Writer, passing_as_unavailable
 from .lately import Lately
 
 log = logging.getLogger(__name__)
@@ -475,13 +475,9 @@ class Journal:
         return await asyncio.shield(asking)
 
     async def _ask(self, question: Callable[[Events], Awaitable[T]]) -> T:
-        try:
+        with passing_as_unavailable():
             async with self._sessions() as session:
                 return await question(Events(session=session))
-        except (SQLAlchemyError, OSError) as failure:
-            if is_passing(failure):
-                raise StorageUnavailable from failure
-            raise
 
     def _log(self, run_id: UUID) -> Log:
         return self._logs.setdefault(run_id, Log())

@@ -8,11 +8,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
+from ..agents.consent import Verdict
 from ..agents.inbox import Said
 from ..errors import StorageUnavailable
 from ..persistence import tables
-from ..persistence.repositories import Messages, Runs
+from ..persistence.repositories import Approvals, Messages, Runs
 from ..persistence.statements import RELEASE, RENEW_LEASES, STOP_RUN
+from .consent import verdict_of
 from .journal import Journal, Sessions
 
 
@@ -57,6 +59,12 @@ class Leases:
         async with self._session() as session:
             pending = await Messages(session=session).pending(self.process)
         return [(run_id, Said(message_id, content)) for run_id, message_id, content in pending]
+
+    async def decided(self) -> Sequence[tuple[UUID, str, Verdict]]:
+        """What people have said to calls of runs of this process, perhaps through another one."""
+        async with self._session() as session:
+            decided = await Approvals(session=session).decided(self.process)
+        return [(run_id, call_id, verdict_of(decision, reason)) for run_id, call_id, decision, reason in decided]
 
     async def conversations_left(self) -> Sequence[UUID]:
         async with self._session() as session:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
@@ -13,28 +13,46 @@ from sqlalchemy import Executable
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from uuid_utils.compat import uuid7
 
+from ..agents.consent import Verdict
 from ..agents.context import Context
 from ..agents.events import (
     NIL,
+    SAID,
     AgentStart,
+    Asked,
     CodeChange,
     Complete,
+    Decided,
     Error,
     Event,
     FinalMessage,
     Interaction,
     Progress,
     Start,
+    Word,
+    approval_in,
 )
 from ..agents.inbox import Inbox, Said
 from ..agents.model import Message, Model, ModelError
 from ..agents.past import heard_in, pasts_of
 from ..agents.team import Task, Team
 from ..agents.teams import DEFAULT
-from ..errors import Busy, NotFound, Restarting, RiverrunError, StorageUnavailable, TooManyRuns
+from ..errors import (
+    Busy,
+    Ended,
+    NotFound,
+    NoTokensLeft,
+    Restarting,
+    RiverrunError,
+    StorageUnavailable,
+    TooManyOwnRuns,
+    TooManyRuns,
+)
 from ..persistence import tables
-from ..persistence.repositories import Conversations, Messages, Runs
+from ..persistence.reach import Reach, keep_within, within_reach
+from ..persistence.repositories import Approvals, Conversations, Messages, Projects, Runs, ToolServers, note
 from ..persistence.statements import (
+    ADD_APPROVAL,
     ADD_CONVERSATION,
     ADD_MESSAGE,
     ADD_RUN,
@@ -47,6 +65,8 @@ from ..persistence.statements import (
     Row,
     Write,
 )
+from ..persistence.writer import passing_as_unavailable
+from .consent import RunConsent, verdict_of
 from .journal import Journal, Sessions, now
 from .leases import Leases
 from .pace import Paces, Watched
@@ -60,6 +80,7 @@ from .work import Started, Work
 log = logging.getLogger(__name__)
 
 HISTORY_LIMIT = 1000  # messages that a model is given
+PATIENCE = 600.0  # seconds
 STRAGGLING = 5.0  # seconds in which a run that was told to end at a shutdown has to do so
 MOST_OWNERS = 5  # processes that may die of one run before it is given up
 FIRST = UUID(int=1)  # no message has this id: a branch that begins anew
@@ -73,6 +94,11 @@ INTERRUPTED = Error(
 INTERNAL = Error(
     message="Something went wrong in riverrun itself; its log tells more. Try again.", code="internal", retryable=True
 )
+OUT_OF_TIME = Error(
+    message="This reply took longer than a run may take, so it was ended. What had arrived is kept.",
+    code="time_limit",
+    retryable=True,
+)
 
 
 class Contexts(Protocol):
@@ -82,9 +108,13 @@ class Contexts(Protocol):
 
 
 class Runner:
-    """`limit`: runs at the same time. `message_limit`: characters. `grace`: seconds which a shutdown gives to runs.
+    """`limit`: runs at the same time, `limit_per_person`: of one person. `message_limit`: characters.
 
-    `alone`: no other process works on this database.
+    `time_limit`: seconds for which a run may be at work in this process, without those in which it waits for a person;
+    `tokens_per_day`: of one person, from midnight to midnight (UTC). 0 of either and of `limit_per_person`: any number.
+
+    `grace`: seconds which a shutdown gives to runs. `patience`: seconds which a person has to say whether a tool may be
+    used. `alone`: no other process works on this database.
     """
 
     def __init__(
@@ -96,8 +126,12 @@ class Runner:
         model: Model,
         *,
         limit: int,
+        limit_per_person: int = 0,
         message_limit: int,
+        time_limit: float = 0.0,
+        tokens_per_day: int = 0,
         grace: float,
+        patience: float = PATIENCE,
         alone: bool = True,
     ) -> None:
         self.journal = journal
@@ -109,7 +143,11 @@ class Runner:
         self._paces = Paces(sessions)
         self._leases = Leases(sessions, journal)
         self._limit = limit
+        self._limit_per_person = limit_per_person
+        self._time_limit = time_limit
+        self._tokens_per_day = tokens_per_day
         self._grace = grace
+        self._patience = patience
         self._alone = alone
         self._works: dict[UUID, Work] = {}
         self._conversations: dict[UUID, UUID] = {}
@@ -142,27 +180,34 @@ class Runner:
         parent_id: UUID | None = NIL,
         model: str = "",
         history: Sequence[Message] = (),
+        attended: bool = True,
+        reach: Reach | None = None,
     ) -> Started:
         """A person's message, the reply's place and a run, saved at once.
 
         No conversation: a new one of the project. `parent_id`: the message that this one follows, None for a first one;
         NIL: the last of the branch that is shown. `model` empty: the default. `history`: messages that came between
         and are not known here; what is said in the role of the system are instructions for this turn.
+        `attended`: whether there is anybody who can be asked whether a tool may be used. `reach`: who asks, and where
+        they may; None: the one person who is here.
 
-        One read and one write, for starts come in crowds. Raises NotFound, Busy, TooManyRuns, Invalid, Restarting or
-        StorageUnavailable.
+        One read and one write, for starts come in crowds. Raises NotFound, Forbidden, Busy, TooManyRuns,
+        TooManyOwnRuns, NoTokensLeft, Invalid, Restarting or StorageUnavailable.
         """
-        at = now()
+        at, account_id = now(), account_of(reach)
         rows: dict[Executable, list[Row]]
         if conversation_id is None:
-            chosen = await self.teams.find(team or DEFAULT)
+            chosen = await self.teams.find(team or DEFAULT, account_id)
+            await self._make_sure_of(project_id, reach)
             conversation_id = uuid7()
             known = Known(title_of(content), chosen.name, project_id, None, [], "")
             rows = {ADD_CONVERSATION: [conversation_row(conversation_id, known.title, chosen.name, at, project_id)]}
         else:
             known = await self._read(conversation_id, parent_id)
+            if reach:  # with a project that was deleted go its conversations
+                await self._make_sure_of(known.project_id, reach)
             known = known._replace(title=known.title or title_of(content))
-            chosen = await self.teams.find(team or known.team)
+            chosen = await self.teams.find(team or known.team, account_id)
             rows = {}
         rows[ADD_MESSAGE] = said_before(conversation_id, known.last, history, at)
         known = known.after(rows[ADD_MESSAGE], history)
@@ -172,10 +217,30 @@ class Runner:
         )
         touched = touch(conversation_id, known.title, chosen.name, started.message_id, at)
         asked = [*known.history, Message(role="user", content=content)]
-        await self._start(started, known, rows | {TOUCH_CONVERSATION: [touched]}, chosen, asked, model, at)
+        rows[TOUCH_CONVERSATION] = [touched]
+        await self._make_sure_of_tokens(account_id)
+        await self._start(started, known, rows, chosen, asked, model, at, account_id, attended=attended)
         return started
 
-    async def retry(self, run: tables.Run, team: str = "", model: str = "") -> Started:
+    async def _make_sure_of(self, project_id: UUID, reach: Reach | None) -> None:
+        """Raises NotFound or Forbidden for a project that was deleted, or in which whoever asks may not work."""
+        async with self._sessions() as session:
+            projects = Projects(session=keep_within(session, reach and reach._replace(to_write=True)))
+            if await within_reach(session, lambda: projects.find(project_id)) is None:
+                raise NotFound("There is no such project; it may have been deleted.")
+
+    async def _make_sure_of_tokens(self, account_id: UUID) -> None:
+        """A run that has begun is finished, however many it takes. Raises NoTokensLeft."""
+        if not self._tokens_per_day:
+            return
+        at = now()
+        today = at.replace(hour=0, minute=0, second=0, microsecond=0)
+        async with self._sessions() as session:
+            used = await Runs(session=session).tokens_of(account_id, today)
+        if used >= self._tokens_per_day:
+            raise NoTokensLeft(self._tokens_per_day, int((today + timedelta(days=1) - at).total_seconds()) + 1)
+
+    async def retry(self, run: tables.Run, team: str = "", model: str = "", *, reach: Reach | None = None) -> Started:
         """A further reply to the message that a finished run answered, beside the one that there is."""
         if run.status == "running":
             raise Busy("This reply is still being written.")
@@ -183,11 +248,13 @@ class Runner:
             reply = await Messages(session=session).get_one_or_none(id=run.message_id)
         asked_id = reply.parent_id if reply and reply.parent_id else run.user_message_id
         known = await self._read(run.conversation_id, asked_id)
-        chosen, at = await self.teams.find(team or run.team), now()
+        account_id = account_of(reach)
+        chosen, at = await self.teams.find(team or run.team, account_id), now()
         started = Started(uuid7(), run.conversation_id, asked_id, uuid7(), known.title)
         touched = touch(run.conversation_id, known.title, known.team, started.message_id, at)
         rows: dict[Executable, list[Row]] = {TOUCH_CONVERSATION: [touched], ADD_MESSAGE: []}
-        await self._start(started, known, rows, chosen, known.history, model, at)
+        await self._make_sure_of_tokens(account_id)
+        await self._start(started, known, rows, chosen, known.history, model, at, account_id)
         return started
 
     async def _read(self, conversation_id: UUID, last: UUID | None) -> Known:
@@ -215,6 +282,9 @@ class Runner:
         asked: Sequence[Message],
         model: str,
         at: datetime,
+        account_id: UUID,
+        *,
+        attended: bool = True,
     ) -> None:
         if started.conversation_id in self._conversations:
             raise Busy("A reply is still being written here. Wait for it, or stop it first.")
@@ -222,9 +292,14 @@ class Runner:
             raise Restarting
         if len(self._works) >= self._limit:
             raise TooManyRuns("The server is working on as many runs as it may. Try again in a moment.")
+        if self._limit_per_person:
+            own = sum(work.account_id == account_id for work in self._works.values())
+            if own >= self._limit_per_person:
+                raise TooManyOwnRuns(self._limit_per_person)
         self.journal.check()
         used = self._named(model)
-        work = Work(started, known.project_id, at, known.instructions)
+        consent = self._consent(started.run_id, known.project_id, attended)
+        work = Work(started, known.project_id, account_id, at, consent, known.instructions)
         self._works[started.run_id] = work
         self._conversations[started.conversation_id] = started.run_id
         rows[ADD_MESSAGE].append(
@@ -244,9 +319,11 @@ class Runner:
                 "conversation_id": started.conversation_id,
                 "user_message_id": started.user_message_id,
                 "message_id": started.message_id,
+                "account_id": account_id,
                 "team": team.name,
                 "model": used.name[:200],
                 "owner": self._leases.process,
+                "attended": attended,
             }
         ]
         start = Start(
@@ -266,14 +343,29 @@ class Runner:
                     raise NotFound("This conversation does not exist any more.") from refusal
                 raise Busy("A reply is still being written here. Wait for it, or stop it first.") from refusal
             raise
-        work.view.apply(start)
-        self._set_to_work(work, team, Task(messages=in_turns(asked), model=used, inbox=work.inbox))
+        work.apply(start)
+        task = Task(messages=in_turns(asked), model=used, inbox=work.inbox, consent=work.consent)
+        self._set_to_work(work, team, task)
+
+    def _consent(self, run_id: UUID, project_id: UUID, attended: bool) -> RunConsent:
+        return RunConsent(self._sessions, run_id, project_id, self._patience, attended=attended)
 
     def _named(self, model: str) -> Model:
         return self.model if model in ("", self.model.name) else self.model.named(model)
 
     def _set_to_work(self, work: Work, team: Team, task: Task) -> None:
         work.task = asyncio.create_task(self._work(work, team, task), name=f"run {work.started.run_id}")
+        if self._time_limit:
+            work.task.add_done_callback(work.hush)
+            self._end_in_time(work)
+
+    def _end_in_time(self, work: Work) -> None:
+        left = self._time_limit - work.worked
+        if left <= 0:
+            work.end(OUT_OF_TIME)
+            return
+        # When that rings, the run has worked for less if it has waited meanwhile.
+        work.alarm = asyncio.get_running_loop().call_later(max(left, 0.1), self._end_in_time, work)
 
     @property
     def working_count(self) -> int:
@@ -329,7 +421,7 @@ class Runner:
                     async for event in events:
                         if told.knows(event):
                             continue
-                        if isinstance(event, Progress):
+                        if isinstance(event, Progress) and not approval_in(event):
                             event = watched.passed(event)
                         await self._append(work, event)
                         while troubles and isinstance(event, AgentStart):
@@ -360,10 +452,23 @@ class Runner:
                 event = replace(event, fraction=view.progress.fraction)
             case Interaction(kind="message", agent=None, message_id=UUID() as message_id):
                 event = await self._take_in(work, event, message_id)
-                view.apply(event)
+                work.apply(event)
                 return event
-        event = await self.journal.append(run_id, event)
-        view.apply(event)
+        if isinstance(event, Progress) and (approval := approval_in(event)):
+            event = await self._keep_approval(work, event, approval)
+        else:
+            event = await self.journal.append(run_id, event)
+        work.apply(event)
+        return event
+
+    async def _keep_approval(self, work: Work, event: Event, approval: Asked | Decided) -> Event:
+        """Returns when it is saved: what is asked can be decided then, and what was decided be done."""
+        rows: Write = {}
+        if isinstance(approval, Asked):
+            asked = {"call_id": approval.call_id, "server": approval.server, "tool": approval.tool}
+            rows = {ADD_APPROVAL: [{"run_id": work.started.run_id, **asked}]}
+        [event] = await self.journal.commit(work.started.run_id, [event], rows)
+        work.consent.note(event)
         return event
 
     async def _take_in(self, work: Work, event: Event, message_id: UUID) -> Event:
@@ -400,7 +505,7 @@ class Runner:
             FINISH_MESSAGE: [
                 {"message": started.message_id, "new_content": view.content, "new_agent": agent_name, "now": at}
             ],
-            FINISH_RUN: [{"run": started.run_id, "new_status": status, "now": at}],
+            FINISH_RUN: [{"run": started.run_id, "new_status": status, "now": at, "used": view.tokens}],
         }
         await self.journal.commit(started.run_id, events, rows)
 
@@ -414,8 +519,9 @@ class Runner:
     async def add(self, run: tables.Run, content: str, *, wait: bool = False) -> UUID:
         """What a person says while a run is at work: for its agents' next step or (`wait`) as the turn after it.
 
-        When the run has ended by now, it is the next turn. Raises StorageUnavailable.
+        When the run has ended by now, it is the next turn. Raises NoTokensLeft or StorageUnavailable.
         """
+        await self._make_sure_of_tokens(run.account_id)
         message_id, status = uuid7(), "waiting" if wait else "pending"
         row = message_row(
             message_id, run.conversation_id, "user", content, now(), parent_id=run.message_id, status=status
@@ -429,6 +535,28 @@ class Runner:
         else:  # it has ended meanwhile, or is at work in another process, which finds it
             await self._answer_left(run.conversation_id)
         return message_id
+
+    async def decide(self, run: tables.Run, call_id: str, word: Word, reason: str = "", *, by: str = "") -> None:
+        """What a person says to a call that waits for it, in whichever process its run is at work. `by`: their name.
+
+        Raises NotFound, or Ended when that was decided before or the run is over.
+        """
+        async with self._sessions() as session:
+            approvals = Approvals(session=session)
+            asked = await approvals.find(run.id, call_id)
+            if asked is None:
+                raise NotFound("There is no such call that waits for a person.")
+            decided = await approvals.decide(run.id, call_id, word, reason)
+            if decided and word == "always":
+                conversation = await Conversations(session=session).get(run.conversation_id)
+                await ToolServers(session=session).permit(conversation.project_id, asked.server, asked.tool)
+                note(session, "tool_allowed", by, f"{asked.tool} of {asked.server}")
+            await session.commit()
+            await session.refresh(asked)
+        if not decided:
+            raise too_late(asked)
+        if work := self._works.get(run.id):
+            work.consent.put(decided, Verdict(word, reason))
 
     async def goes_on(self, conversation_id: UUID) -> bool:
         """Whether a reply is being written in a conversation, or something waits there for its turn."""
@@ -461,7 +589,10 @@ class Runner:
 
     async def _answer(self, said: tables.Message, later: Sequence[tables.Message]) -> None:
         known = await self._read(said.conversation_id, said.parent_id)
-        team, at = await self.teams.find(known.team), now()
+        async with self._sessions() as session:
+            before = await Runs(session=session).last_in(said.conversation_id)
+        account_id = before.account_id if before else tables.FIRST_ACCOUNT
+        team, at = await self.teams.find(known.team, account_id), now()
         started = Started(uuid7(), said.conversation_id, said.id, uuid7(), known.title)
         rows: dict[Executable, list[Row]] = {
             TOUCH_CONVERSATION: [touch(said.conversation_id, known.title, team.name, started.message_id, at)],
@@ -470,7 +601,7 @@ class Runner:
             WAIT_FOR: [{"conversation": said.conversation_id, "reply": started.message_id}],
         }
         asked = [*known.history, Message(role="user", content=said.content)]
-        await self._start(started, known, rows, team, asked, "", at)
+        await self._start(started, known, rows, team, asked, "", at, account_id)
         for other in later:
             if other.status == "pending":
                 self._works[started.run_id].inbox.put(Said(other.id, other.content))
@@ -494,6 +625,9 @@ class Runner:
     async def settle(self) -> None:
         """Begins no more runs, and gives the others time to end. Who comes next goes on with what takes longer."""
         self._closing = True
+        for work in list(self._works.values()):
+            if work.view.is_held:  # which may take minutes
+                work.end("suspended")
         tasks = {work.task for work in self._works.values() if work.task}
         if not tasks:
             return
@@ -529,7 +663,7 @@ class Runner:
                 log.exception("Looking after the runs failed")
 
     async def _look_for_mail(self) -> None:
-        """What was added, or taken back, through other processes."""
+        """What was added, taken back, or decided through other processes."""
         before = [(work, work.inbox.pending) for work in self._works.values()]
         pending = await self._leases.pending()
         for run_id, said in pending:
@@ -539,6 +673,10 @@ class Runner:
         for work, known in before:
             for message_id in known - left:
                 work.inbox.withdraw(message_id)
+        if any(work.consent.awaited for work in self._works.values()):
+            for run_id, call_id, verdict in await self._leases.decided():
+                if work := self._works.get(run_id):
+                    work.consent.put([call_id], verdict)
 
     async def _take_over(self, *, alone: bool = False) -> None:
         """Raises StorageUnavailable."""
@@ -550,7 +688,8 @@ class Runner:
                 if run is None:
                     continue
                 try:
-                    await self._go_on(run)
+                    with passing_as_unavailable():
+                        await self._go_on(run)
                 except StorageUnavailable:
                     raise
                 except Exception:  # one run that cannot go on must not keep the others, or the server, from working
@@ -565,7 +704,8 @@ class Runner:
         assert conversation is not None  # runs go with their conversations
         assert reply is not None
         started = Started(run.id, run.conversation_id, run.user_message_id, run.message_id, conversation.title)
-        work = Work(started, conversation.project_id, reply.created_at, recorded=recorded)
+        consent = self._consent(run.id, conversation.project_id, run.attended)
+        work = Work(started, conversation.project_id, run.account_id, reply.created_at, consent, recorded=recorded)
         work.follows = reply.parent_id or run.user_message_id
         self.journal.open(run.id, work.view.seq, run.fence)
         self._works[run.id] = work
@@ -593,7 +733,7 @@ class Runner:
         await self._answer_left(work.started.conversation_id)
 
     async def _resume(self, work: Work, run: tables.Run) -> None:
-        team = await self.teams.find(run.team)
+        team = await self.teams.find(run.team, run.account_id)
         known = await self._read(run.conversation_id, run.user_message_id)
         work.instructions = known.instructions
         heard = heard_in(pasts_of(work.recorded))
@@ -601,9 +741,21 @@ class Runner:
         log.info("Run %s goes on after an interruption", run.id)
         fraction = work.view.progress.fraction if work.view.progress else 0.0
         await self._append(work, Progress(fraction=fraction, step="resumed", message=RESUMED))
-        task = Task(messages=in_turns(known.history), model=self._named(run.model), inbox=work.inbox)
+        messages, model = in_turns(known.history), self._named(run.model)
+        task = Task(messages=messages, model=model, inbox=work.inbox, consent=work.consent)
         self._set_to_work(work, team, task)
+
+
+def too_late(asked: tables.Approval) -> Ended:
+    if not asked.decision:
+        return Ended("The run has ended; nothing waits there any more.")
+    said = SAID[verdict_of(asked.decision, "").decision].lower()
+    return Ended(f"This was decided already: {said}.", extra={"decision": asked.decision})
 
 
 def thought(begun: AgentStart, content: str) -> Interaction:
     return Interaction(agent=begun.agent, turn=begun.turn, kind="thought", content=content)
+
+
+def account_of(reach: Reach | None) -> UUID:
+    return reach.account_id if reach else tables.FIRST_ACCOUNT

@@ -1,10 +1,12 @@
 """Who can be asked to work: the teams that riverrun and installed packages bring, and those that people made."""
 
 from collections.abc import Mapping, Sequence
+from uuid import UUID
 
 from ..agents.own import AgentSpec, Own, TeamSpec
 from ..agents.team import Team
 from ..errors import Invalid
+from ..persistence.reach import Reach, keep_within
 from ..persistence.repositories import OwnAgents, OwnTeams
 from ..persistence.tables import OwnAgent, OwnTeam
 from .journal import Sessions
@@ -17,17 +19,18 @@ class Teams:
         self.known = known
         self._sessions = sessions
 
-    async def find(self, name: str) -> Team:
-        """Raises Invalid."""
+    async def find(self, name: str, owner_id: UUID) -> Team:
+        """One of those that this person can ask. Raises Invalid."""
         if team := self.known.get(name):
             return team
-        teams = {team.name: team for team in await self.all()}
+        teams = {team.name: team for team in await self.all(owner_id)}
         if name not in teams:
             raise Invalid(f"There is no team {name!r}; there are: {', '.join(teams)}.", field="team")
         return teams[name]
 
-    async def all(self) -> Sequence[Team]:
+    async def all(self, owner_id: UUID) -> Sequence[Team]:
         async with self._sessions() as session:
+            keep_within(session, Reach(owner_id))
             teams = await OwnTeams(session=session).by_title()
             agents = await OwnAgents(session=session).by_id() if teams else {}
         return [*self.known.values(), *(Own(spec_of(team, agents)) for team in teams if team.name not in self.known)]

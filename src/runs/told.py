@@ -5,14 +5,14 @@ from collections.abc import Hashable, Sequence
 
 from msgspec.structs import replace
 
-from ..agents.events import EPOCH, NIL, AgentChunk, AgentStart, Event, Progress, encode
+from ..agents.events import APPROVAL, EPOCH, NIL, AgentChunk, AgentStart, Event, Progress, encode
 
 BEGINNING = (AgentStart, AgentChunk)
 
 
 class Told:
     def __init__(self, events: Sequence[Event] = ()) -> None:
-        told = (event for event in events if not isinstance(event, BEGINNING))
+        told = (event for event in events if not isinstance(event, BEGINNING) and not is_of_approval(event))
         self._left = Counter((turn_of(event), likeness(event)) for event in told)
 
     def knows(self, event: Event) -> bool:
@@ -30,6 +30,11 @@ class Told:
             return False
         self._left[key] -= 1
         return True
+
+
+def is_of_approval(event: Event) -> bool:
+    """What waits bears its number when it is told again, and another call of the same tool looks the same."""
+    return isinstance(event, Progress) and event.step == APPROVAL
 
 
 def turn_of(event: Event) -> int | None:

@@ -14,17 +14,21 @@ from ..agents.events import (
     AgentChunk,
     AgentComplete,
     AgentStart,
+    Asked,
     CodeChange,
     Complete,
+    Decided,
     Error,
     Event,
     Interaction,
     Progress,
     Start,
     Usage,
+    approval_in,
 )
 from ..agents.planning import STEPS
 
+CHARACTERS_A_TOKEN = 4  # roughly
 SHORTEST_RATED = 0.1  # seconds of work of which a rate is told
 
 Status = Literal["running", "complete", "failed", "cancelled"]
@@ -47,6 +51,8 @@ class Turn:
     interactions: list[Interaction] = field(default_factory=list)
     calls: dict[str, Interaction] = field(default_factory=dict)  # those that wait for their answer, by call_id
     answers: dict[int, Interaction] = field(default_factory=dict)  # by the seq of the call
+    asked: dict[str, Asked] = field(default_factory=dict)  # calls that wait for a person, by call_id
+    decided: dict[int, Decided] = field(default_factory=dict)  # what was said to them, by the seq of the call
     writing: bool = False
     open: bool = True
     finish_reason: str | None = None
@@ -59,6 +65,12 @@ class Turn:
             self.texts = ["".join(self.texts)]
         return self.texts[0] if self.texts else ""
 
+    @property
+    def tokens(self) -> int:
+        if self.usage is None:
+            return len(self.text) // CHARACTERS_A_TOKEN
+        return self.usage.input_tokens + self.usage.output_tokens
+
     def copy(self) -> "Turn":
         return replace(
             self,
@@ -66,6 +78,8 @@ class Turn:
             interactions=[*self.interactions],
             calls={**self.calls},
             answers={**self.answers},
+            asked={**self.asked},
+            decided={**self.decided},
         )
 
     def write(self, text: str) -> None:
@@ -79,8 +93,18 @@ class Turn:
                 self.calls[step.call_id] = step
             case "tool_response" if call := self.calls.pop(step.call_id or "", None):
                 self.answers[call.seq] = step
+                self.asked.pop(step.call_id or "", None)
         if step.kind in ("thought", "tool_call", "tool_response"):
             self.writing = False
+
+    def ask(self, approval: Asked | Decided) -> None:
+        call = self.calls.get(approval.call_id)
+        if call is None:
+            return
+        if isinstance(approval, Asked):
+            self.asked[approval.call_id] = approval
+        elif self.asked.pop(approval.call_id, None):
+            self.decided[call.seq] = approval
 
     @property
     def steps(self) -> list[Interaction]:
@@ -96,12 +120,16 @@ class Turn:
     @property
     def doing(self) -> str:
         """The state in words; of several tools that it waits for, the first."""
+        if self.state == "asking":
+            return "waiting for you"
         if self.state != "calling":
             return self.state
         return f"calling {next(iter(self.calls.values())).tool_name or 'a tool'}"
 
     @property
-    def state(self) -> Literal["thinking", "calling", "writing", "done", "stopped", "failed"]:
+    def state(self) -> Literal["thinking", "asking", "calling", "writing", "done", "stopped", "failed"]:
+        if self.open and self.asked:
+            return "asking"
         if self.open:
             return "calling" if self.calls else "writing" if self.writing else "thinking"
         match self.finish_reason:
@@ -111,6 +139,13 @@ class Turn:
                 return "failed"
             case _:
                 return "done"
+
+
+class Asking(NamedTuple):
+    """A call that waits for a person's word."""
+
+    call: Interaction
+    asked: Asked
 
 
 class Stage(NamedTuple):
@@ -154,12 +189,15 @@ class RunView:
             case AgentComplete():
                 turn = self.turns[event.turn]
                 turn.open = turn.writing = False
+                turn.asked = {}
                 turn.texts = [event.content] if event.content else []
                 turn.finish_reason, turn.duration_ms, turn.usage = event.finish_reason, event.duration_ms, event.usage
             case Interaction():
                 self.turns[event.turn].do(event)
             case Progress():
                 self.progress = event
+                if (approval := approval_in(event)) and (asking := self.turns.get(approval.turn)):
+                    asking.ask(approval)
                 # Other teams have steps of the same names, but none that begins like this.
                 if event.step == STEPS[0] or (self.stage and event.step in STEPS):
                     self.stage = event.step
@@ -193,11 +231,25 @@ class RunView:
         )
         if before := self.turns.get(event.turn):
             turn.interactions, turn.calls, turn.answers = before.interactions, before.calls, before.answers
+            turn.asked, turn.decided = before.asked, before.decided
         return turn
 
     @property
     def running(self) -> bool:
         return self.status == "running"
+
+    @property
+    def asking(self) -> list[Asking]:
+        """What waits for a person's word, in the order of the calls."""
+        return [
+            Asking(turn.calls[asked.call_id], asked) for turn in self.turns.values() for asked in turn.asked.values()
+        ]
+
+    @property
+    def is_held(self) -> bool:
+        """Whether nothing goes on but waiting for a person."""
+        states = [turn.state for turn in self.turns.values() if turn.open]
+        return bool(states) and all(state == "asking" for state in states)
 
     @property
     def stepper(self) -> list[Stage]:
@@ -234,6 +286,11 @@ class RunView:
     def total_usage(self) -> Usage | None:
         usages = [turn.usage for turn in self.turns.values() if turn.usage]
         return sum(usages[1:], usages[0]) if usages else None
+
+    @property
+    def tokens(self) -> int:
+        """All that were used. Where the model's server tells nothing, four characters of what was written are one."""
+        return sum(turn.tokens for turn in self.turns.values())
 
     @property
     def duration(self) -> float | None:

@@ -18,7 +18,7 @@ function waiting() {
 
 async function catchUp() {
   const messages = document.getElementById("messages");
-  const conversation = document.getElementById("composer-conversation")?.value;
+  const conversation = document.getElementById("composer-conversation")?.value ?? messages?.dataset.conversation;
   const last = [...(messages?.querySelectorAll(":scope > .message[id]") ?? [])].at(-1);
   const isOlderPart = new URLSearchParams(location.search).has("before");
   // What is said just now comes by itself, and a conversation that is just being deleted has nothing more to say.

@@ -78,6 +78,7 @@ async function check(path, cursor, place) {
   try {
     const response = await ask(`${path}/snapshot?after=${cursor}`, 10_000);
     if (GONE.includes(response.status)) place.remove();
+    if (response.status === 401) location.reload(); // signed out meanwhile: what is here is for nobody's eyes
     if (response.status === 204) return cursor;
     if (!response.ok) return undefined;
     const text = await response.text();

@@ -1,6 +1,7 @@
 """How MCP servers are reached: of either generation, with a token, and without our secrets."""
 
 import json
+import logging
 import os
 import shlex
 import subprocess
@@ -44,20 +45,27 @@ async def test_servers_of_both_generations_are_understood(generation: str) -> No
         assert await use(toolbox, "own__add", '{"a": 1}') == Answer("2")
 
 
-async def test_a_token_in_the_address_is_sent_and_never_told() -> None:
+async def test_a_token_in_the_address_is_sent_and_never_told(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
     with serving("--token", "let me/in") as port:
         servers = [
             Server("right", f"http://let%20me%2Fin@127.0.0.1:{port}/mcp"),
-            Server("wrong", f"http://secret@127.0.0.1:{port}/mcp"),
+            Server("wrong", f"http://secret@127.0.0.1:{port}/mcp?further=secret"),
+            Server("command", "env KEY=secret no-such-command"),
             Server("without", f"http://127.0.0.1:{port}/mcp"),
         ]
         async with Toolboxes(Allowance(private=True), commands=True).of(DEFAULT_PROJECT, servers) as toolbox:
             assert await use(toolbox, "right__add", '{"a": 1}') == Answer("2")
             assert {tool.name.split("__")[0] for tool in toolbox.tools} == {"right"}
-            wrong, without = toolbox.failures
+            wrong, command, without = toolbox.failures
     assert wrong.startswith("The tool server wrong ")
     assert wrong.endswith("It says: 401 Unauthorized")
-    assert "secret" not in wrong
+    assert command.startswith("The tool server command cannot be used: ")
+    assert "The tool server wrong cannot be used" in caplog.text, "otherwise what follows shows nothing"
+    for told in (wrong, command, caplog.text, repr(servers)):
+        assert "secret" not in told
+        assert "let me/in" not in told
+        assert "let%20me%2Fin" not in told
     assert without.endswith("It says: 401 Unauthorized")
 
 

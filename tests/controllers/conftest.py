@@ -15,6 +15,8 @@ def server(model: ModelServer, tmp_path_factory: pytest.TempPathFactory) -> Iter
     folder = tmp_path_factory.mktemp("riverrun")
     settings = {"RIVERRUN_MODEL_URL": model.url, "RIVERRUN_MESSAGE_LIMIT": "5000", "RIVERRUN_HEARTBEAT": "0.2"}
     settings["RIVERRUN_ALLOWED_ORIGINS"] = "https://chat.example.org/, https://other.example.org"
+    settings["RIVERRUN_HOSTS"] = "chat.example.org, *.Lan.example.org"
+    settings |= {"RIVERRUN_TRUSTED_PROXIES": "127.0.0.2", "RIVERRUN_HSTS": "600"}
     with Server(folder, **settings).start() as running:
         yield running
 

@@ -10,7 +10,8 @@ import pytest
 from advanced_alchemy.extensions.litestar import SQLAlchemyAsyncConfig
 from sqlalchemy import delete, select, update
 
-from riverrun.controllers.access import Gate, Scope, hash_of, new_token, shown_part
+from riverrun.accounts.secrets import hash_of
+from riverrun.controllers.access import Gate, Scope, new_token, shown_part
 from riverrun.errors import Forbidden, StorageUnavailable, Unauthorized
 from riverrun.persistence.database import configure
 from riverrun.persistence.statements import Write
@@ -38,7 +39,7 @@ class Saved:
 
 @asynccontextmanager
 async def gate_on(database: SQLAlchemyAsyncConfig, saved: Saved, required: bool = False) -> AsyncIterator[Gate]:
-    gate = Gate(database.create_session_maker(), saved.save, required)
+    gate = Gate(database.create_session_maker(), saved.save, required=required)
     async with asyncio.timeout(20), gate.working():
         yield gate
 

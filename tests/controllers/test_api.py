@@ -484,6 +484,7 @@ async def test_the_openapi_document_names_every_route(server: Server) -> None:
         "/api/conversations/{conversation_id}/runs",
         "/api/runs/{run_id}",
         "/api/runs/{run_id}/events",
+        "/api/runs/{run_id}/approvals/{call_id}",
         "/api/runs/{run_id}/cancel",
         "/api/runs/{run_id}/messages",
         "/api/runs/{run_id}/messages/{message_id}",

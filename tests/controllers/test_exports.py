@@ -336,7 +336,9 @@ async def test_the_form_says_what_is_wrong(browser: Browser, file: bytes | None,
         ("../../etc/pass\\wd", "etc%20pass%20wd"),
         ("Strøm “og” hav", "Str%C3%B8m%20%E2%80%9Cog%E2%80%9D%20hav"),
         ('a"b<c>d|e', "a%20b%20c%20d%20e"),
-        ("...", "conversation"),
+        ("...", "untitled"),
+        ("\u202egpj.exe\u2066", "gpj.exe"),
+        ("100 %; x='y'", "100%20%25%3B%20x%3D%27y%27"),
         ("x" * 200, "x" * 80),
     ],
 )
@@ -344,7 +346,11 @@ async def test_the_file_has_the_titles_name(browser: Browser, program: Program, 
     conversation = await program.new_conversation(title=title)
     for ending in ("md", "json"):
         answer = await browser.client.get(f"/c/{conversation}/export.{ending}")
-        assert answer.headers["content-disposition"] == f"attachment; filename*=UTF-8''{name}.{ending}"
+        disposition = answer.headers["content-disposition"]
+        assert disposition.endswith(f"; filename*=UTF-8''{name}.{ending}")
+        plain = re.fullmatch(r'attachment; filename="([^"\\%/]*)"; filename[*]=\S+', disposition)
+        assert plain, "for programs that read no other"
+        assert plain[1].isascii()
         assert answer.headers["cache-control"] == "no-store"
 
 

@@ -44,7 +44,7 @@ async def test_files_are_uploaded_shown_and_downloaded_as_they_were(browser: Bro
     answer = await browser.client.get(f"{project}/file/download?path=src/dot.png")
     assert answer.content == b"\x89PNG\0"
     assert answer.headers["content-type"] == "application/octet-stream"
-    assert answer.headers["content-disposition"] == "attachment; filename*=UTF-8''dot.png"
+    assert answer.headers["content-disposition"] == "attachment; filename=\"dot.png\"; filename*=UTF-8''dot.png"
     archive = await browser.client.get(f"{project}/files/archive")
     with zipfile.ZipFile(io.BytesIO(archive.content)) as packed:
         assert packed.namelist() == ["src/a.py", "src/dot.png"]

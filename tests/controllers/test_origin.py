@@ -1,14 +1,22 @@
 """Scripts of other pages: those on the list may use what is for programs, nobody else may use anything."""
 
+import re
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import pytest
 from pydantic import ValidationError
 
+from riverrun.app import create_app
+from riverrun.controllers.origin import SESSION_COOKIE
+from riverrun.persistence.tables import DEFAULT_PROJECT
 from riverrun.settings import Settings
 from tests.controllers.api_kit import Program
+from tests.controllers.socket_kit import refusal, talk
 from tests.model_server import ModelServer
 from tests.server import Server
 
@@ -145,3 +153,68 @@ def test_what_is_no_origin_or_too_open_is_refused_at_the_start(value: str) -> No
 def test_origins_are_taken_as_browsers_write_them() -> None:
     settings = Settings(cors_origins="https://a.example:8443/, http://[::1]:3000,chrome-extension://abc")
     assert settings.cors_origins == ["https://a.example:8443", "http://[::1]:3000", "chrome-extension://abc"]
+
+
+@pytest.mark.parametrize("path", ["/api/conversations", "/tokens", "/agui/assistant"])
+async def test_who_brings_a_session_says_where_a_change_comes_from(program: Program, server: Server, path: str) -> None:
+    """A browser too old for both headers would else do for any site what the person may do."""
+    cookie = {"Cookie": f"{SESSION_COOKIE}=x"}
+    assert (await program.client.post(path, json={}, headers=cookie)).status_code == 403
+    for said in ({"Origin": server.url}, {"Sec-Fetch-Site": "same-origin"}):
+        assert (await program.client.post(path, json={}, headers=cookie | said)).status_code != 403
+    for said in ({"Origin": STRANGER}, {"Sec-Fetch-Site": "cross-site"}, {"Referer": server.url}):
+        assert (await program.client.post(path, json={}, headers=cookie | said)).status_code == 403
+
+
+async def test_who_brings_a_session_to_a_socket_says_where_from_too(server: Server) -> None:
+    cookie = {"Cookie": f"{SESSION_COOKIE}=x"}
+    assert (await refusal(server.url, additional_headers=cookie))[0] == 4403
+    assert (await refusal(server.url, additional_headers=cookie, origin=STRANGER))[0] == 4403
+    async with talk(server.url, additional_headers=cookie, origin=server.url):
+        pass
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+async def test_no_method_that_changes_is_left_out(program: Program, method: str) -> None:
+    conversation = await program.new_conversation()
+    paths = {"PUT": f"/api/conversations/{conversation}/branch", "POST": "/api/conversations"}
+    path = paths.get(method, f"/api/conversations/{conversation}")
+    answer = await program.client.request(method, path, json={}, headers={"Origin": STRANGER})
+    assert answer.status_code == 403
+
+
+async def test_the_same_host_over_another_scheme_is_another_origin(program: Program, server: Server) -> None:
+    """A page that somebody in the network has forged, for example."""
+    for site in ("cross-site", "same-site"):
+        headers = {"Origin": server.url, "Sec-Fetch-Site": site}
+        assert (await program.client.post("/api/conversations", json={}, headers=headers)).status_code == 403
+
+
+async def test_to_read_changes_nothing(model: ModelServer, tmp_path: Path) -> None:
+    """Every GET that there is, of things that exist: else a link could do what a form may not."""
+    with Server(tmp_path, RIVERRUN_MODEL_URL=model.url).start() as running:
+        async with httpx.AsyncClient(base_url=running.url, timeout=20) as client:
+            program = Program(client)
+            conversation = await program.new_conversation()
+            started = await program.start(conversation, "nothing changes by reading")
+            await program.events(started["run_id"])
+            known = {
+                "run_id": started["run_id"],
+                "conversation_id": conversation,
+                "project_id": str(DEFAULT_PROJECT),
+                "name": "assistant",
+            }
+            before = content_of(tmp_path)
+            for path in paths_to_read(tmp_path):
+                await client.get(re.sub(r"{(\w+):\w+}", lambda found: known.get(found[1], str(uuid4())), path))
+            assert content_of(tmp_path) == before
+
+
+def paths_to_read(folder: Path) -> list[str]:
+    routes = create_app(Settings(data=folder, model="demo")).routes
+    return [route.path for route in routes if "GET" in getattr(route, "methods", ())]
+
+
+def content_of(folder: Path) -> list[str]:
+    with closing(sqlite3.connect(folder / "data" / "riverrun.db")) as database:
+        return list(database.iterdump())

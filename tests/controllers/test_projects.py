@@ -312,7 +312,7 @@ async def test_tool_servers_are_added_and_removed(browser: Browser) -> None:
     page = await browser.open(f"{project}/tools")
     card = with_class(page, "card")[0]
     assert "weather-2" in card.text
-    assert "https://tools.example.org/mcp" in card.text
+    assert "https://tools.example.org/…" in card.text
     remove = tags(card, "form")[-1]
     assert (await browser.submit(str(remove.attributes["action"]))).status_code == 303
     assert with_class(await browser.open(f"{project}/tools"), "card") == []
@@ -453,6 +453,46 @@ async def test_a_command_is_not_started_once_commands_are_off(with_commands: Ser
         with_commands.start(RIVERRUN_TOOL_COMMANDS="on")
 
 
+KEY = "0pen-sesame"
+SPEAK = """import os; exit(os.environ["KEY"] + " is old")"""
+TELLTALE = f"env KEY={KEY} {shlex.quote(sys.executable)} -c {shlex.quote(SPEAK)}"
+
+
+async def test_a_key_in_an_address_is_nowhere_to_be_read(with_commands: Server) -> None:
+    async with httpx.AsyncClient(base_url=with_commands.url, timeout=20) as client:
+        browser = Browser(client)
+        project = await new_project(browser)
+        assert (await browser.submit(f"{project}/tools", name="telltale", address=TELLTALE)).status_code == 303
+        (why,) = await try_out(browser, project, scripted=False)
+        assert why.endswith("It says: … is old"), "it has been started with its key"
+        conversation = await say(browser, project, "What can the telltale do?")
+        told = [(await client.get(path)).text for path in (project, f"{project}/tools", conversation)]
+        assert "The tool server telltale cannot be used" in told[-1]
+        told += [(await client.get(f"{conversation}/export.{kind}")).text for kind in ("md", "json")]
+        told += [(await client.get(f"/api/conversations/{conversation.removeprefix('/c/')}")).text]
+    assert [text for text in told if KEY in text] == []
+    kept = [path for path in with_commands.folder.rglob("*") if path.is_file()]
+    assert with_commands.folder / "data" / "riverrun.db" in kept
+    assert [path for path in kept if KEY.encode() in path.read_bytes()] == []
+
+
+async def test_a_tool_server_whose_key_is_lost_is_a_sentence_until_the_key_is_back(with_commands: Server) -> None:
+    async with httpx.AsyncClient(base_url=with_commands.url, timeout=20) as client:
+        browser = Browser(client)
+        project = await new_project(browser)
+        await browser.submit(f"{project}/tools", name="closed", address="http://10.1.2.3/mcp")
+        with_commands.stop()
+        with_commands.start(RIVERRUN_SECRET_KEY="Tm90IGEgc2VjcmV0LCBidXQgMzIgYnl0ZXMgbG9uZyE=")
+        assert "were encrypted with a key that is not here" in with_commands.log.read_text()
+        card = with_class(await browser.open(f"{project}/tools"), "card")[0]
+        assert "Its address was encrypted with a key that is not here any more." in card.text
+        (why,) = await try_out(browser, project, scripted=False)
+        assert why.startswith("The address of the tool server closed was encrypted with a key that is not here")
+        with_commands.stop()
+        with_commands.start(RIVERRUN_SECRET_KEY="")
+        assert "http://10.1.2.3/…" in with_class(await browser.open(f"{project}/tools"), "card")[0].text
+
+
 # For programs
 
 
@@ -503,5 +543,5 @@ async def test_a_token_in_an_address_is_not_shown(browser: Browser) -> None:
     project = await new_project(browser, "Tokens")
     await browser.submit(f"{project}/tools", name="own", address="https://s3cret@tools.example.org/mcp")
     page = await browser.open(f"{project}/tools")
-    assert "https://…@tools.example.org/mcp" in page.text
+    assert "https://…@tools.example.org/…" in page.text
     assert "s3cret" not in page.html()

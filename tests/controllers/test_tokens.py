@@ -33,6 +33,7 @@ NEEDED = {
     "GET /api/runs/{run_id}": "read",
     "GET /api/runs/{run_id}/events": "read",
     "POST /api/runs/{run_id}/cancel": "chat",
+    "POST /api/runs/{run_id}/approvals/{call_id}": "chat",
     "POST /api/runs/{run_id}/messages": "chat",
     "DELETE /api/runs/{run_id}/messages/{message_id}": "chat",
     "POST /api/runs/{run_id}/retries": "chat",

@@ -2,15 +2,20 @@
 
 import asyncio
 import io
+import re
 import sys
 import zlib
 
+import msgspec
 import psutil
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from pypdf import PdfReader, PdfWriter
 
 from riverrun.knowledge import extract as extraction
-from riverrun.knowledge.extract import DocumentError, extract
+from riverrun.knowledge.extract import DocumentError, extract, markdown_of
+from riverrun.knowledge.passages import passages_of
 from tests.knowledge.conftest import docx, paragraph, pdf
 
 NESTED = "<!DOCTYPE w [<!ENTITY a0 'lol'>" + "".join(f"<!ENTITY a{n} '{f'&a{n - 1};' * 10}'>" for n in range(1, 10))
@@ -140,3 +145,36 @@ async def test_a_process_that_wants_all_memory_is_refused_it() -> None:
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", greedy, stderr=asyncio.subprocess.PIPE)
     _, complaint = await process.communicate()
     assert b"MemoryError" in complaint
+
+
+NAMES = st.sampled_from(
+    ["a", "a.txt", "a.csv", "a.tsv", "a.py", "a.`x`", "a.html", "a.md", "a.pdf", "a.docx", "a.\u202etxt"]
+)
+TEXTS = st.text(st.sampled_from('ab,;\t"|#`~-<>&\r\n \0\x0b\x85\u2028\ufeff\u202e\ud800é'), max_size=40)
+CONTENTS = st.one_of(
+    st.binary(max_size=40).filter(lambda content: not re.search(rb"%PDF-|^PK", content)),  # which libraries read
+    TEXTS.map(lambda text: text.encode("utf-8", "surrogatepass")),
+    TEXTS.map(lambda text: text.encode("utf-16", "surrogatepass")),
+)
+
+
+@settings(deadline=None)
+@given(NAMES, CONTENTS)
+@example("a.csv", b"\xef\xbb\xbf")
+@example("a.csv", b'"')
+@example("a.csv", b"a,b\rc,d\r")
+@example("a.txt", b"\xff\xfe")
+def test_any_text_becomes_passages_that_can_be_saved_or_is_refused(name: str, content: bytes) -> None:
+    try:
+        markdown = markdown_of(name, content)
+    except DocumentError as refusal:
+        refusal.message.encode()
+        return
+    for piece in passages_of(markdown):
+        assert piece.text.strip()
+        assert "\0" not in piece.heading + piece.text
+        msgspec.json.encode(piece)
+
+
+def test_a_table_whose_lines_end_as_on_old_macs_is_one() -> None:
+    assert markdown_of("a.csv", b"name,is\rNile,long\r") == "| name | is |\n| --- | --- |\n| Nile | long |"

@@ -5,16 +5,27 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from advanced_alchemy.alembic.commands import AlembicCommands
 from advanced_alchemy.extensions.litestar import SQLAlchemyAsyncConfig
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import ForeignKeyConstraint, MetaData, Table, insert, select
+from sqlalchemy.exc import IntegrityError
 from uuid_utils.compat import uuid7
 
 from riverrun.persistence.database import configure, migrate
 from riverrun.persistence.statements import CONVERSATION, MESSAGE, RUN
-from riverrun.persistence.tables import DEFAULT_PROJECT, Run
+from riverrun.persistence.tables import (
+    DEFAULT_PROJECT,
+    FIRST_ACCOUNT,
+    Account,
+    ApiToken,
+    OwnAgent,
+    OwnTeam,
+    Project,
+    Run,
+)
 
 
 def table_before(name: str, later: Collection[str], table: Table) -> Table:
@@ -50,7 +61,9 @@ async def test_what_was_said_before_projects_and_branches_is_one_branch_of_the_d
 ) -> None:
     old_conversation = table_before("conversation", {"project_id", "leaf_id"}, CONVERSATION)
     old_message = table_before("message", {"parent_id", "status"}, MESSAGE)
-    old_run = table_before("run", {"owner", "leased_until", "fence", "stopping"}, RUN)
+    old_run = table_before(
+        "run", {"owner", "leased_until", "fence", "stopping", "account_id", "attended", "tokens"}, RUN
+    )
     config = configure(database_url)
     await asyncio.to_thread(AlembicCommands(config).upgrade, "0001")
     at = datetime.now(UTC)
@@ -77,4 +90,40 @@ async def test_what_was_said_before_projects_and_branches_is_one_branch_of_the_d
         assert found.all() == [(asked, None), (failed, asked), (again, asked), (thanks, again)]
         shown = select(CONVERSATION.c.project_id, CONVERSATION.c.leaf_id)
         assert (await connection.execute(shown)).all() == [(DEFAULT_PROJECT, thanks)]
+    await config.get_engine().dispose()
+
+
+async def test_what_there_was_before_accounts_belongs_to_the_first_one(database_url: str) -> None:
+    config = configure(database_url)
+    await asyncio.to_thread(AlembicCommands(config).upgrade, "0005")
+    at = datetime.now(UTC)
+    kept: dict[Any, dict[str, Any]] = {
+        Project: {"name": "Harbour", "instructions": "", "team": "assistant"},
+        OwnAgent: {"name": "Ida", "role": "", "instructions": "Help.", "model": "", "tools": []},
+        OwnTeam: {"name": "harbour", "title": "Harbour", "description": "", "members": []},
+        ApiToken: {"name": "backup", "hash": "0" * 64, "start": "abc", "scope": "read"},
+    }
+    ids = {entity: uuid7() for entity in kept}
+    async with config.get_engine().begin() as connection:
+        for entity, values in kept.items():
+            old = table_before(entity.__tablename__, {"owner_id"}, entity.__table__)
+            row = {"id": ids[entity], "created_at": at, "updated_at": at, **values}
+            await connection.execute(insert(old).values(row))
+    await migrate(config)
+    async with config.get_session() as session:
+        for entity, kept_id in ids.items():
+            found = await session.get_one(entity, kept_id)
+            assert found.owner_id == FIRST_ACCOUNT
+            assert {name: getattr(found, name) for name in kept[entity]} == kept[entity]
+        assert (await session.get_one(Project, DEFAULT_PROJECT)).owner_id == FIRST_ACCOUNT
+        first = await session.get_one(Account, FIRST_ACCOUNT)
+        assert (first.name, first.role, first.password, first.home_id) == ("", "admin", "", DEFAULT_PROJECT)
+        # Names are one's own now.
+        for entity in (OwnAgent, ApiToken):
+            values = kept[entity] | ({"hash": "1" * 64} if entity is ApiToken else {})
+            session.add(entity(owner_id=uuid7(), **values))
+        await session.commit()
+        session.add(OwnAgent(owner_id=FIRST_ACCOUNT, **kept[OwnAgent]))
+        with pytest.raises(IntegrityError):
+            await session.commit()
     await config.get_engine().dispose()

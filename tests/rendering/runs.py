@@ -11,8 +11,10 @@ from riverrun.agents.events import (
     AgentChunk,
     AgentComplete,
     AgentStart,
+    Asked,
     CodeChange,
     Complete,
+    Decided,
     Error,
     Event,
     FinalMessage,
@@ -119,6 +121,36 @@ def whole_run() -> list[Event]:
     )
 
 
+SENT = {"to": "<Ida>", "text": "hidden \u202e text"}
+
+
+def approval(told: Asked | Decided) -> Event:
+    return Progress(fraction=0.5, step="approval", message="Approval", metadata=msgspec.to_builtins(told))
+
+
+def asking_run(end: typing.Literal["complete", "cancelled"]) -> list[Event]:
+    """Three calls that ask, and what becomes of them: approved, declined with a reason, and never decided."""
+    calls = ("1.1", "1.2", "1.3")
+    return stamped(
+        [
+            start(),
+            AgentStart(agent="Writer", turn=1),
+            *(
+                Interaction(agent="Writer", turn=1, kind="tool_call", tool_name="s", tool_arguments=SENT, call_id=call)
+                for call in calls
+            ),
+            *(approval(Asked(call, 1, "post", "send", SENT, BEGAN)) for call in calls),
+            approval(Decided("1.1", 1, "post", "send", "once")),
+            Interaction(agent="Writer", turn=1, kind="tool_response", content="Sent.", tool_name="s", call_id="1.1"),
+            AgentStart(agent="Writer", turn=1, attempt=2),
+            approval(Decided("1.2", 1, "post", "send", "decline", "Not <now>")),
+            Interaction(agent="Writer", turn=1, kind="tool_response", content="No.", tool_name="s", call_id="1.2"),
+            ended(1, "", "stop" if end == "complete" else "cancelled"),
+            complete(end),
+        ]
+    )
+
+
 def failed_run(retryable: bool) -> list[Event]:
     begun = "It went well and **then"
     return stamped(
@@ -157,6 +189,8 @@ RUNS = {
     "failed": failed_run(retryable=False),
     "failed, worth a retry": failed_run(retryable=True),
     "stopped": stopped_run(),
+    "asking": asking_run("complete"),
+    "asking and stopped": asking_run("cancelled"),
     "planned and stopped": planned_run("cancelled"),
     "planned and failed": planned_run("failed"),
     "failed at once": stamped([start(), Error(message="No.", code="no", retryable=True), complete("failed")]),

@@ -19,7 +19,7 @@ from riverrun.rendering.markdown import render
 from riverrun.rendering.steps import cut
 from riverrun.rendering.templates import to_html
 from tests.rendering.dom import Element, parse
-from tests.rendering.runs import BEGAN, MESSAGE, RUNS, complete, ended, stamped, start, view_of
+from tests.rendering.runs import BEGAN, MESSAGE, OTHER, RUNS, complete, ended, stamped, start, view_of
 
 REVISION = UUID(int=9)
 BEGUN = Progress(fraction=0.0, step="start")  # of the eight steps
@@ -151,22 +151,24 @@ def test_long_code_behind_a_click_does_not_hold_up_the_page() -> None:
 
 def test_passages_that_were_found_are_links() -> None:
     passages = [
-        {"document": "Rivers.pdf", "heading": "Bends", "address": "/p/1/passages/7", "text": "Water <swings>."},
-        {"document": "Notes", "heading": "", "address": "/p/1/passages/8", "text": "More"},
+        {"document": "Rivers.pdf", "heading": "Bends", "address": f"/p/{OTHER}/passages/7", "text": "Water <swings>."},
+        {"document": "Notes", "heading": "", "address": f"/p/{OTHER}/passages/8", "text": "More"},
     ]
     found = step("retrieval", content="why bends", tool_arguments={"passages": passages})
     assert words(one(found, "step__gist")) == "“why bends”: 2 passages"
     links = [element for element in found if element.tag == "a"]
     assert [(link.text, link.attributes["href"]) for link in links] == [
-        ("Rivers.pdf › Bends", "/p/1/passages/7"),
-        ("Notes", "/p/1/passages/8"),
+        ("Rivers.pdf › Bends", f"/p/{OTHER}/passages/7"),
+        ("Notes", f"/p/{OTHER}/passages/8"),
     ]
     assert "Water <swings>." in found.text
     assert "1 passage" in words(step("retrieval", content="q", tool_arguments={"passages": passages[:1]}))
     assert "0 passages" in words(step("retrieval", content="q", tool_arguments={"passages": []}))
 
 
-@pytest.mark.parametrize("address", ["javascript:alert(1)", "https://evil.example", "", None])
+@pytest.mark.parametrize(
+    "address", ["javascript:alert(1)", "https://evil.example", f"/p/{OTHER}/../../tokens", "/p/1/passages/7", "", None]
+)
 def test_a_passage_leads_nowhere_but_to_this_house(address: str | None) -> None:
     passages = [{"document": "Rivers.pdf", "address": address, "text": "Water"}]
     found = step("retrieval", content="q", tool_arguments={"passages": passages})

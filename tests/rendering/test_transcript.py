@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime
 from itertools import pairwise
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -21,6 +22,18 @@ STRANGER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethro
 def of_reply(text: str, *events: Event) -> Said:
     begun = [start(), AgentStart(agent="Writer", turn=1)]
     return Said("assistant", "", AT, view_of(stamped([*begun, *events, ended(1, text), complete("complete", text)])))
+
+
+def defined_in(text: str) -> dict[str, Any]:
+    """Links that are defined for all of it."""
+    env: dict[str, Any] = {}
+    STRANGER.parse(text, env)
+    return dict(env.get("references", {}))
+
+
+def images_in(text: str) -> list[str]:
+    inner = [child for token in STRANGER.parse(text) for child in token.children or ()]
+    return [str(child.attrs["src"]) for child in inner if child.type == "image"]
 
 
 def outline(text: str) -> list[tuple[str, str]]:
@@ -85,6 +98,10 @@ def test_how_it_ended_is_told(name: str, end: str) -> None:
         ("| <a> | `<b>` |\n|---|---|\n| <c> | d |", "| \\<a> | `<b>` |\n|---|---|\n| \\<c> | d |"),
         ("`a\n<?` b\n`c\nd`", "`a <?` b\n`c\nd`"),
         ("> `a\n> <?` b", "> `a <?` b"),
+        ("![a *b*](https://x.y/z.png) `![c](d)` \\![e](f)", "\\![a *b*](https://x.y/z.png) `![c](d)` \\![e](f)"),
+        ("[x]: https://y.z\n\n[x]", "\\[x]: https://y.z\n\n[x]"),
+        ("> - [x]: <y>\n> [z]: /y\n===", "> - \\[x]: \\<y>\n> \\[z]: /y\n==="),
+        ("[x]: /y\n===", "### \\[x]: /y\n"),
         ("\\<escaped> and \\`<b>`", "\\<escaped> and \\`\\<b>`"),
     ],
 )
@@ -110,6 +127,7 @@ MEAN = [
     "\n",
 ]
 MEAN += ["\n\n", "`", "<b", "](", "[x]: /y", "\\", "1. ", "text", "&lt;", "<?", "<![CDATA[", "\t", "*", "\r", "\0"]
+MEAN += ["![x]", "(y)"]
 mean = st.lists(st.sampled_from(MEAN), max_size=12).map("".join)
 
 
@@ -134,6 +152,8 @@ def test_nothing_that_is_written_breaks_the_structure(asked: str, said: str, did
     assert told[-1] == ("h2", "You, 2026-11-20 12:30 UTC")
     assert text.endswith("## You, 2026-11-20 12:30 UTC\n\n> The last\n")
     assert all(re.fullmatch(r"(<details><summary>[^<>]*</summary>|</details>)\n?", html) for html in html_in(text))
+    assert defined_in(text) == {}
+    assert images_in(text) == []
     assert sum("<details>" in html for html in html_in(text)) == sum("</details>" in html for html in html_in(text))
 
 

@@ -101,7 +101,8 @@ async def test_a_run_is_seen_to_its_end(database: SQLAlchemyAsyncConfig) -> None
         await write(journal, run_id, "end")
         last: list[Event] = [AgentComplete(agent="A", turn=1, content="To the end", duration_ms=1)]
         last.append(complete_event("To the end"))
-        await journal.commit(run_id, last, {FINISH_RUN: [{"run": run_id, "new_status": "complete", "now": now()}]})
+        end = {"run": run_id, "new_status": "complete", "now": now(), "used": 0}
+        await journal.commit(run_id, last, {FINISH_RUN: [end]})
         whole = fold(run_id, before.message_id, await collect(journal, run_id))
         assert await view_of(before, journal) == whole, "for one who asked when it was at work"
         assert await view_of(await row_of(database, run_id), journal) == whole

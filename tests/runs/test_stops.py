@@ -11,7 +11,7 @@ import pytest
 from advanced_alchemy.extensions.litestar import SQLAlchemyAsyncConfig
 
 from riverrun.agents.context import Context
-from riverrun.agents.events import AgentComplete, AgentStart, Complete, Event, Progress
+from riverrun.agents.events import AgentComplete, AgentStart, Complete, Error, Event, Progress
 from riverrun.agents.model import ModelOptions, OpenAIModel
 from riverrun.agents.teams import registry
 from riverrun.runs.journal import Journal
@@ -54,12 +54,24 @@ def server() -> Iterator[ModelServer]:
 
 
 @asynccontextmanager
-async def runner_on(database: SQLAlchemyAsyncConfig, server: ModelServer) -> AsyncIterator[tuple[Runner, Journal]]:
+async def runner_on(
+    database: SQLAlchemyAsyncConfig, server: ModelServer, time_limit: float = 0.0
+) -> AsyncIterator[tuple[Runner, Journal]]:
     model = OpenAIModel(ModelOptions(url=server.url, model="scripted-model"))
     sessions = database.create_session_maker()
     async with journal_on(database) as journal:
         teams = Teams(registry(), sessions)
-        runner = Runner(journal, sessions, teams, Keeping(), model, limit=10, message_limit=1000, grace=5)
+        runner = Runner(
+            journal,
+            sessions,
+            teams,
+            Keeping(),
+            model,
+            limit=10,
+            message_limit=1000,
+            time_limit=time_limit,
+            grace=5,
+        )
         async with runner.working():
             yield runner, journal
     await model.aclose()
@@ -114,3 +126,27 @@ async def test_left_alone_it_asks_the_model_for_just_these_steps(
     assert isinstance(end, Complete)
     assert (end.status, end.message.content) == ("complete", CALLS[team][-1])
     assert len(server.requests()) == len(CALLS[team])
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_run_that_takes_too_long_is_ended_and_keeps_its_text(
+    database: SQLAlchemyAsyncConfig, server: ModelServer
+) -> None:
+    server.reset()
+    server.script([{"text": "So far."}, {"gate": "never"}])
+    async with asyncio.timeout(30), runner_on(database, server, time_limit=1.0) as (runner, journal):
+        started = await runner.start("Is it raining?", "assistant")
+        events: list[Event] = []
+        async with aclosing(journal.follow(started.run_id)) as batches:
+            async for batch in batches:
+                events += [record.event for record in batch]
+        await asyncio.to_thread(server.wait_closed, 0)
+        *_, error, end = events
+        assert isinstance(error, Error)
+        assert isinstance(end, Complete)
+        assert (error.code, error.retryable) == ("time_limit", True)
+        assert (end.status, end.message.content) == ("failed", "So far.")
+
+        server.reset()
+        server.script([{"text": "In time."}])
+        await runner.start("And now?", conversation_id=started.conversation_id)
