@@ -9,11 +9,13 @@ from uuid import UUID
 import pytest
 from advanced_alchemy.extensions.litestar import SQLAlchemyAsyncConfig
 from sqlalchemy import func, select, update
+from sqlalchemy.exc import OperationalError
 from uuid_utils.compat import uuid7
 
 from riverrun.agents.context import Context
 from riverrun.agents.events import AgentChunk, Complete, Event, Interaction, type_of
 from riverrun.agents.model import ModelOptions, OpenAIModel
+from riverrun.agents.team import Team
 from riverrun.agents.teams import registry
 from riverrun.persistence.repositories import Messages, Runs
 from riverrun.persistence.statements import MESSAGE, RUN
@@ -52,14 +54,16 @@ def server(running_server: ModelServer) -> ModelServer:
 
 
 @asynccontextmanager
-async def process(database: SQLAlchemyAsyncConfig, server: ModelServer, grace: float = 0.01) -> AsyncIterator[Process]:
+async def process(
+    database: SQLAlchemyAsyncConfig, server: ModelServer, grace: float = 0.01, teams: type[Teams] = Teams
+) -> AsyncIterator[Process]:
     model = OpenAIModel(ModelOptions(url=server.url, model="scripted-model"))
     sessions = database.create_session_maker()
     async with journal_on(database) as journal:
         runner = Runner(
             journal,
             sessions,
-            Teams(registry(), sessions),
+            teams(registry(), sessions),
             NoContexts(),
             model,
             limit=10,
@@ -123,6 +127,35 @@ async def test_the_loser_of_a_run_cannot_write_into_it(database: SQLAlchemyAsync
     assert isinstance(end, Complete)
     assert (end.status, end.message.content) == ("complete", "second and whole")
     assert not any(isinstance(event, AgentChunk) and "late" in event.text for event in events)
+
+
+class Once(Teams):
+    """The database goes away just when they are looked for, and is back afterwards."""
+
+    lost = False
+
+    async def find(self, name: str, owner_id: UUID) -> Team:
+        if not self.lost:
+            self.lost = True
+            raise OperationalError("SELECT 1", {}, ConnectionResetError())
+        return await super().find(name, owner_id)
+
+
+async def test_a_run_is_taken_over_later_when_the_database_goes_away_meanwhile(
+    database: SQLAlchemyAsyncConfig, server: ModelServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.script([{"text": "first "}, {"gate": "never"}], times=1)
+    server.script([{"text": "second"}], times=1)
+    async with process(database, server) as frozen, process(database, server, teams=Once) as other:
+        started = await frozen.runner.start("hello")
+        await until_text(frozen.journal, started.run_id)
+        await freeze(database, started.run_id)
+        end = (await collect(other.journal, started.run_id))[-1]
+    assert isinstance(end, Complete)
+    assert (end.status, end.message.content) == ("complete", "second")
+    assert isinstance(other.runner.teams, Once)
+    assert other.runner.teams.lost
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 async def test_a_run_stays_with_the_process_that_renews_its_lease(
