@@ -45,6 +45,7 @@ LONGEST = 50_000  # characters; longer code is shown plain
 MONSTROUS = re.compile(r"[^\n]{2000}|\n([ \t]*\n){50}")
 BIG = 4_000  # characters from which highlighting (about 10 ms) is worth a thread
 PATIENCE = 20e-6  # seconds of processor time a character; usual code takes 2 to 6
+HICCUP = 0.1  # seconds more: a processor that is taken away for a moment counts as busy
 
 # What models write after the fence, and Pygments calls otherwise.
 ALIASES = {"env": "bash", "dotenv": "bash", "jsonc": "json", "kt": "kotlin", "svelte": "html", "vue": "html"}
@@ -70,7 +71,7 @@ def highlight(code: str, language: str) -> str:
 
 def _classified(lexer: Lexer, code: str) -> Iterator[tuple[str, str]]:
     """Text and its class. Lexers can be led into quadratic time; when one takes too long, the rest stays bare."""
-    deadline = thread_time() + 0.02 + PATIENCE * len(code)
+    deadline = thread_time() + HICCUP + PATIENCE * len(code)
     done = 0
     for count, (kind, text) in enumerate(lexer.get_tokens(code)):
         text = text[: len(code) - done]  # the lexer ends the last line if the code does not
